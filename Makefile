@@ -1,0 +1,51 @@
+# make: set up .venv and run the main job. make help: the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+.DEFAULT_GOAL := all
+.PHONY: all test check format lock plan clean help
+
+all: .venv/ready  ## run the study of params.yaml on all cores; print its tables
+	@$(RUN) snakemake --cores all
+	@$(RUN) entia results
+
+test: .venv/ready  ## run all tests
+	@$(RUN) pytest
+
+check: .venv/ready  ## formatting, lint, types, layers, workflow
+	@$(RUN) ruff format --check src tests benchmarks workflow
+	@$(RUN) ruff check src tests benchmarks workflow
+	@$(RUN) basedpyright
+	@$(RUN) lint-imports
+	@$(RUN) snakefmt --check Snakefile workflow
+	@$(RUN) snakemake --lint
+
+format: .venv/ready  ## format all code
+	@$(RUN) ruff format src tests benchmarks workflow
+	@$(RUN) ruff check --fix-only src tests benchmarks workflow
+	@$(RUN) snakefmt Snakefile workflow
+
+plan: .venv/ready  ## which cells each table and figure needs, and how many are done
+	@$(RUN) entia plan
+
+lock: .venv/ready  ## pin every version anew (maintainers)
+	$(RUN) uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --upgrade -o requirements.lock
+	$(RUN) python workflow/envs/from_lock.py
+
+clean:  ## remove what a run leaves in logs/ and caches; never data or reports
+	rm -rf logs .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
+
+# uv is taken from the lock itself, so that its hash is checked too; uv then checks all the others.
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "entia needs Python 3.11 or later; name one: make PYTHON=python3.12")'
+	@echo "Setting up .venv (about 6 GB, PyTorch with CUDA inside; a minute or two) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@sed -n '/^uv==/,/^[^ ]*==/{/^uv==/p;/^ /p}' requirements.lock > .venv/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@

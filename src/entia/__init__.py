@@ -1,0 +1,1 @@
+"""entia: simple self-supervised vision pretraining, every table and figure from one params.yaml."""

@@ -1,0 +1,367 @@
+"""The shell of entia: reads, calls, writes. `entia --help` lists what it does.
+
+Every stage runs by hand as Snakemake runs it: `entia pretrain CELL`, where CELL is an artefact's name (as `entia plan`
+prints it) or its key alone. Heavy libraries are imported where a command needs them: start-up is most of a small cell.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from entia import config, plan, provenance, store
+from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+DATA, REPORTS, PARAMS = Path("data"), Path("reports"), Path("params.yaml")
+S = TypeVar("S", Subset, Pretrain, Embed, Readout)
+
+
+def main() -> None:
+    """Runs one command; a user's mistake ends it with one message and exit code 1."""
+    arguments = _parser().parse_args()
+    try:
+        arguments.run(arguments)
+    except Problem as problem:
+        sys.exit(f"entia: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="entia",
+        description="Simple self-supervised vision pretraining: every table and figure of three papers from params.yaml.",
+        epilog="Run in the folder that holds params.yaml. `snakemake --cores all` runs all that is not up to date.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str, *positional: tuple[str, str]) -> None:
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        for argument, meaning in positional:
+            sub.add_argument(argument.rstrip("?"), help=meaning, nargs="?" if argument.endswith("?") else None)
+        sub.set_defaults(run=run)
+
+    cell = ("cell", "an artefact's name, or its key (its last ten digits)")
+    command("plan", _plan, "which cells each table and figure needs, and how many are done", ("artefact?", "one alone, its cells listed"))
+    command("subset", lambda a: _stage(a, "subset", subset), "pack a data set's images into data/subset/", cell)
+    command("pretrain", lambda a: _stage(a, "pretrain", pretrain), "pretrain one cell into data/checkpoints/", cell)
+    command("embed", lambda a: _stage(a, "embed", embed), "embed images by a cell's encoders into data/embeddings/", cell)
+    command("readout", lambda a: _stage(a, "readout", readout), "read labels out of embeddings into data/readouts/", cell)
+    command("report", report, "draw one table or figure from the readouts", ("artefact", "its id, such as MV-T1"))
+    command("index", index, "assemble reports/index.html from all tables and figures")
+    command("results", results_, "print the tables, and where the figures are")
+    command("show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path"))
+    return parser
+
+
+def _stage(arguments: argparse.Namespace, stage: str, run: Callable[[Any], None]) -> None:
+    found = plan.load(PARAMS).of(stage)
+    matching = [found[name] for name in found if name == arguments.cell or name.rsplit("-", 1)[1] == arguments.cell]
+    if not matching:
+        raise Problem(f"{arguments.cell}: no such {stage} in params.yaml at this scale; `entia plan` lists them")
+    run(matching[0])
+
+
+def _header(stage: str, of: Stage, **more: str) -> dict[str, Any]:
+    return store.header(of, provenance.fingerprint(*provenance.stage_modules(stage, of)), **more)
+
+
+# --- stages -------------------------------------------------------------------------------------------------------
+
+
+def subset(stage: Subset) -> None:
+    """Reads a raw data set and packs the images that a subset names."""
+    from entia import datasets
+
+    parts = datasets.pack(stage, datasets.read(stage.dataset, DATA / "raw", stage.side))
+    arrays = {
+        f"{part}/{name}": getattr(getattr(parts, part), name)
+        for part in ("train", "validation", "test")
+        for name in ("pixels", "label", "index")
+    }
+    head = _header("subset", stage, raw_sha256=parts.checksum, classes="\n".join(parts.classes))
+    store.write_hdf5(store.path(DATA, stage), arrays, head)
+    _say(f"{config.label(stage)}: {len(parts.train.label)} training, {len(parts.validation.label)} validation, {len(parts.test.label)} test")
+
+
+def pretrain(stage: Pretrain) -> None:
+    """Trains one cell, going on from its last saved epoch if it was interrupted."""
+    import torch
+
+    from entia import pretrain as training
+
+    device = _device(stage)
+    arrays, head = store.read_hdf5(store.path(DATA, stage.subset))
+    pixels, position = (torch.from_numpy(arrays[f"train/{name}"]).to(device) for name in ("pixels", "index"))
+    saved = _Saved(stage)
+    rows, epoch, state = saved.load()
+    where = {"machine": _where(device)}
+    _say(f"{config.label(stage)}: {len(position)} images, on {where['machine']}" + (f", from epoch {epoch} on" if epoch else ""))
+    with _progress(config.label(stage), stage.epochs, epoch) as advance:
+        for progress in training.pretrain(stage, training.Data(pixels, position), state, epoch):
+            rows.append({**progress.row, **where})
+            if training.is_kept(stage, progress.epoch):
+                saved.keep(progress.epoch, progress.weights)
+            if progress.epoch < stage.epochs:
+                saved.save(rows, progress.state)
+            advance(progress.epoch, f"loss {progress.row['loss']:.4g}")
+    store.write_log(store.log_path(DATA, stage), rows)
+    store.write_tensors(store.path(DATA, stage), saved.kept(), _header("pretrain", stage, raw_sha256=head["raw_sha256"]))
+    saved.remove()
+
+
+def embed(stage: Embed) -> None:
+    """Embeds a data set's images by the encoders of one cell, at its last or at every kept epoch."""
+    import torch
+
+    from entia import embed as embedding
+
+    device = _device(stage.pretrain)
+    weights, _ = store.read_tensors(store.path(DATA, stage.pretrain))
+    images, head = store.read_hdf5(store.path(DATA, stage.on))
+    epochs = sorted({int(name.split("/", 1)[0]) for name in weights})
+    arrays: store.Arrays = {}
+    for epoch in epochs if stage.epochs == "all" else epochs[-1:]:
+        encoder = {name.split("/", 1)[1]: part for name, part in weights.items() if int(name.split("/", 1)[0]) == epoch}
+        for part in ("train", "validation", "test"):
+            pixels, position = (torch.from_numpy(images[f"{part}/{name}"]).to(device) for name in ("pixels", "index"))
+            if len(position):
+                features = embedding.embed(stage, encoder, pixels, position).cpu().numpy().astype(stage.dtype)
+            else:
+                features = _empty(arrays, epoch, stage.dtype)
+            arrays[f"{epoch:05d}/{part}/features"] = features
+            arrays[f"{epoch:05d}/{part}/label"] = images[f"{part}/label"]
+            arrays[f"{epoch:05d}/{part}/index"] = images[f"{part}/index"]
+    more = {"raw_sha256": head["raw_sha256"], "classes": head["classes"]}
+    store.write_hdf5(store.path(DATA, stage), arrays, _header("embed", stage, **more))
+
+
+def _empty(arrays: store.Arrays, epoch: int, dtype: str) -> Any:
+    return arrays[f"{epoch:05d}/train/features"][:0].astype(dtype)
+
+
+def readout(stage: Readout) -> None:
+    """Reads labels out of every embedded epoch, and the spectrum of the test embeddings."""
+    from threadpoolctl import threadpool_limits
+
+    from entia import readout as reading
+    from entia import spectrum
+
+    arrays, head = store.read_hdf5(store.path(DATA, stage.embed))
+    classes = len(head["classes"].split("\n"))
+    epochs = sorted({name.split("/")[0] for name in arrays})
+    problems = [
+        tuple(reading.Features(arrays[f"{epoch}/{part}/features"], arrays[f"{epoch}/{part}/label"]) for part in ("train", "validation", "test"))
+        for epoch in epochs
+    ]
+    with threadpool_limits(1):  # the number of threads changes a sum's last bits
+        metrics = reading.read_many(stage.probe, problems, classes)
+        found = {
+            str(int(epoch)): {**read, **spectrum.summary(parts[2].features)}
+            for epoch, read, parts in zip(epochs, metrics, problems, strict=True)
+        }
+    content = {"metrics": found, "classes": classes, "chance": 1 / classes}
+    store.write_json(store.path(DATA, stage), content, _header("readout", stage, raw_sha256=head["raw_sha256"]))
+
+
+class _Saved:
+    """The unfinished part of a pretraining run: `NAME.part/`, removed when the whole is written."""
+
+    def __init__(self, stage: Pretrain) -> None:
+        self.stage = stage
+        self.folder = store.path(DATA, stage).with_suffix(".part")
+        self.next = 0.0
+
+    def load(self) -> tuple[list[store.Row], int, Any]:
+        state = self.folder / "state.safetensors"
+        code = _header("pretrain", self.stage)["code"]
+        if not state.exists():
+            return [], 0, None
+        tensors, head = store.read_tensors(state)
+        if head["code"] != code:
+            _say(f"{self.folder}: left by other code; starting again")
+            self.remove()
+            return [], 0, None
+        return head["rows"], int(head["rows"][-1]["epoch"]), tensors
+
+    def save(self, rows: list[store.Row], state: Any) -> None:
+        """Saves the state, unless it was saved so lately that saving would take over a twentieth of the time."""
+        now = time.monotonic()
+        if now < self.next:
+            return
+        store.write_tensors(self.folder / "state.safetensors", state, {**_header("pretrain", self.stage), "rows": rows})
+        self.next = time.monotonic() + 20 * (time.monotonic() - now)
+
+    def keep(self, epoch: int, weights: Any) -> None:
+        store.write_tensors(self.folder / f"epoch-{epoch:05d}.safetensors", weights, {"epoch": epoch})
+
+    def kept(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for file in sorted(self.folder.glob("epoch-*.safetensors")):
+            tensors, head = store.read_tensors(file)
+            found |= {f"{head['epoch']:05d}/{name}": part for name, part in tensors.items()}
+        return found
+
+    def remove(self) -> None:
+        for file in sorted(self.folder.glob("*")):
+            file.unlink()
+        if self.folder.exists():
+            self.folder.rmdir()
+
+
+# --- reports ------------------------------------------------------------------------------------------------------
+
+
+def frame(found: plan.Plan, artefact: str) -> "pd.DataFrame":
+    """The readouts and logs that an artefact draws."""
+    from entia import results
+
+    return results.frame(
+        found,
+        found.rows[artefact],
+        lambda stage: store.read_json(store.path(DATA, stage)),
+        lambda stage: store.read_log(store.log_path(DATA, stage.embed.pretrain)),
+    )
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Draws one table or figure."""
+    found = plan.load(PARAMS)
+    if arguments.artefact not in found.reports:
+        raise Problem(f"{arguments.artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}")
+    asked = found.reports[arguments.artefact]
+    rows = frame(found, arguments.artefact)
+    if asked.table:
+        from entia import tables
+
+        for ending, text in tables.draw(asked, rows, found.scale, arguments.artefact).items():
+            store.write_text(REPORTS / "tables" / f"{arguments.artefact}.{ending}", text)
+    else:
+        from entia import figures
+
+        figure = figures.draw(asked, rows, found.scale)
+        for ending in figures.ENDINGS:
+            with store.whole(REPORTS / "figures" / f"{arguments.artefact}.{ending}") as temporary:
+                figures.save(figure, temporary, ending)
+
+
+def index(arguments: argparse.Namespace) -> None:
+    """Writes reports/index.html."""
+    from entia import page
+
+    found = plan.load(PARAMS)
+    store.write_text(REPORTS / "index.html", page.html(found, _tables(found)))
+
+
+def results_(arguments: argparse.Namespace) -> None:
+    """Prints the tables, and where everything lies."""
+    found = plan.load(PARAMS)
+    print("\n".join(_tables(found).values()))
+    print(f"{len(found.reports)} artefacts at {found.scale} scale, from {len(found.pretrains)} pretraining runs:")
+    print(f"  all on one page  {REPORTS / 'index.html'}")
+    print(f"  figures          {REPORTS / 'figures'}/*.png, *.pdf, *.svg")
+    print(f"  tables           {REPORTS / 'tables'}/*.csv, *.md, *.tex")
+
+
+def _tables(found: plan.Plan) -> dict[str, str]:
+    try:
+        return {a: (REPORTS / f"tables/{a}.md").read_text() for a, r in found.reports.items() if r.table}
+    except FileNotFoundError as error:
+        raise Problem(f"{error.filename}: missing; `snakemake --cores all` makes it") from error
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    found = plan.load(PARAMS)
+    if arguments.artefact is not None:
+        _cells_of(found, arguments.artefact)
+        return
+    print(f"scale {found.scale}; an artefact's cells are its pretraining runs\n")
+    print(f"{'artefact':10} {'rows':>5} {'cells':>5} {'done':>5}  title")
+    asked: list[str] = []
+    done = {name for name, stage in found.pretrains.items() if store.path(DATA, stage).exists()}
+    for artefact, entry in found.reports.items():
+        cells = found.cells(artefact)
+        asked += cells
+        print(f"{artefact:10} {len(found.rows[artefact]):5} {len(cells):5} {len(done & set(cells)):5}  {entry.title}")
+    print(f"\n{len(asked)} cells asked for, {len(found.pretrains)} to train (shared ones once), {len(done)} done")
+
+
+def _cells_of(found: plan.Plan, artefact: str) -> None:
+    if artefact not in found.reports:
+        raise Problem(f"{artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}")
+    for name in found.cells(artefact):
+        stage = found.pretrains[name]
+        print(f"{'done' if store.path(DATA, stage).exists() else 'to do'}  {name}  {config.label(stage)}")
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Prints an artefact's header."""
+    file = Path(arguments.file)
+    match file.suffix:
+        case ".h5":
+            head = store.read_hdf5(file)[1]
+        case ".safetensors":
+            head = store.read_tensors(file)[1]
+        case ".json":
+            head = store.read_json(file)
+        case _:
+            raise Problem(f"{file}: not an artefact (.h5, .safetensors or .json)")
+    print(json.dumps(head, indent=1))
+
+
+# --- device, progress, messages -----------------------------------------------------------------------------------
+
+
+def _device(stage: Pretrain) -> "torch.device":
+    import torch
+
+    torch.set_num_threads(stage.threads)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _where(device: "torch.device") -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{provenance.machine()}, no GPU"
+
+
+class _progress:  # noqa: N801  (used as a function)
+    """A bar with rate and time left on a terminal; a line an epoch, at most every ten seconds, in a log file."""
+
+    def __init__(self, what: str, total: int, done: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        text = "{task.fields[note]}"
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(text), TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, disable=not sys.stderr.isatty())
+        self.task = self.bar.add_task(what, total=total, completed=done, note="")
+        self.what, self.total = what, total
+
+    def __enter__(self) -> Callable[[int, str], None]:
+        self.bar.start()
+        return self.advance
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def advance(self, done: int, note: str) -> None:
+        self.bar.update(self.task, completed=done, note=note)
+        if self.bar.disable:
+            _say(f"{self.what}: epoch {done} of {self.total}, {note}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Embeddings: an encoder's pooled output, in evaluation mode."""
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from entia import nets, views
+from entia.config import Embed, Projector
+
+CHUNK = 500  # images a pass; fixed, since a sum's last bits can depend on it
+
+
+@torch.inference_mode()
+def embed(
+    config: Embed,
+    weights: dict[str, Tensor],
+    pixels: UInt8[Tensor, "datum channel height width"],
+    index: Int64[Tensor, "datum"],
+) -> Float[Tensor, "datum feature"]:
+    """Each image's embedding by the encoder with these weights, on the pixels' device, in float32.
+
+    With `config.views` = 1 the clean view's. With more, the mean over the clean view and views − 1 augmented ones
+    (drawn as in pretraining, of an epoch 0 that pretraining does not use), as the papers' code does with 16 (spec §5).
+    """
+    cell = config.pretrain
+    side = cell.augmentation.size or pixels.shape[-1]
+    model = nets.build(cell.encoder, Projector(depth=0), pixels.shape[1], side, cell.seed)
+    model.encoder.load_state_dict(weights)
+    encoder = model.encoder.to(pixels.device, memory_format=torch.channels_last).eval()
+    chunks = zip(pixels.split(CHUNK), index.split(CHUNK), strict=True)
+    return torch.cat([_embed(config, encoder, *chunk) for chunk in chunks])
+
+
+def _embed(config: Embed, encoder: torch.nn.Module, pixels: Tensor, index: Tensor) -> Tensor:
+    policy = config.pretrain.augmentation
+    clean = views.clean(pixels, policy, config.std)
+    total = encoder(clean.contiguous(memory_format=torch.channels_last)).float()
+    if config.views > 1:
+        for view in views.augment(pixels, index, config.views - 1, policy, config.pretrain.seed, 0):
+            total = total + encoder(view.contiguous(memory_format=torch.channels_last)).float()
+    return total / config.views

@@ -1,0 +1,38 @@
+"""reports/index.html: all tables and figures on one page, with nothing fetched from elsewhere."""
+
+from html import escape
+
+from entia.plan import Plan
+
+STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .7rem;border-bottom:1px solid #ddd;text-align:left}
+img{max-width:100%}h2{margin-top:3rem}.note{color:#666;font-size:.85rem}"""
+
+
+def html(plan: Plan, tables: dict[str, str]) -> str:
+    """The page: every artefact in the order of params.yaml, tables from their Markdown, figures as links to their files."""
+    parts = [_table(a, tables[a]) if a in tables else _figure(a, report.title) for a, report in plan.reports.items()]
+    title = f"entia: {plan.scale} scale"
+    return (
+        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{STYLE}</style>\n'
+        f"<h1>{title}</h1>\n{''.join(parts)}</html>\n"
+    )
+
+
+def _figure(artefact: str, title: str) -> str:
+    return (
+        f'<h2 id="{artefact}">{artefact}. {escape(title)}</h2>\n<img src="figures/{artefact}.png" alt="{escape(title)}">\n'
+        f'<p class="note"><a href="figures/{artefact}.pdf">pdf</a> <a href="figures/{artefact}.svg">svg</a></p>\n'
+    )
+
+
+def _table(artefact: str, markdown: str) -> str:
+    title, *lines = [line for line in markdown.splitlines() if line]
+    cells = [[escape(cell.strip()) for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")]
+    notes = [escape(line) for line in lines if not line.startswith("|")]
+    head, _, *body = cells
+    rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>\n" for row in body)
+    return (
+        f'<h2 id="{artefact}">{escape(title.strip("*"))}</h2>\n<table>\n<tr>{"".join(f"<th>{cell}</th>" for cell in head)}</tr>\n{rows}</table>\n'
+        f'<p class="note">{"<br>".join(notes)} <a href="tables/{artefact}.csv">csv</a> <a href="tables/{artefact}.tex">tex</a></p>\n'
+    )

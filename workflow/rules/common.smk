@@ -1,0 +1,45 @@
+# How rules learn from the plan. A rule has one wildcard, and one parameter: the canonical JSON of all that fixes it.
+
+PATTERNS = {
+    "subset": ("data/subset/{cell}.h5",),
+    "pretrain": ("data/checkpoints/{cell}.safetensors", "data/checkpoints/{cell}.csv"),
+    "embed": ("data/embeddings/{cell}.h5",),
+    "readout": ("data/readouts/{cell}.json",),
+}
+STAGES = {
+    configs.Subset: "subset",
+    configs.Pretrain: "pretrain",
+    configs.Embed: "embed",
+    configs.Readout: "readout",
+}
+
+
+def stored(stage):
+    """The files of every artefact of a stage."""
+    return [pattern.format(cell=name) for name in PLAN.of(stage) for pattern in PATTERNS[stage]]
+
+
+def file(config, part=0):
+    """The file of one config's artefact."""
+    return PATTERNS[STAGES[type(config)]][part].format(cell=configs.name(config))
+
+
+def of(stage):
+    """The config that a job's wildcard names."""
+    return lambda wildcards: PLAN.of(stage)[wildcards.cell]
+
+
+def fixed(stage):
+    """All that fixes a job's output: its config's key (the name has it too) and the code of the modules it uses."""
+
+    def parameter(wildcards):
+        config = of(stage)(wildcards)
+        code = provenance.fingerprint(*provenance.stage_modules(stage, config))
+        return json.dumps({"config": configs.key(config), "code": code}, sort_keys=True)
+
+    return parameter
+
+
+def words(stage):
+    """A job's config in the user's words. A resource, since a change of words in a parameter would be a reason to run."""
+    return lambda wildcards: configs.label(of(stage)(wildcards))
