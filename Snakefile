@@ -29,3 +29,5 @@ rule all:
         stored("pretrain"),
         stored("embed"),
         stored("readout"),
+    message:
+        "everything is up to date"

@@ -51,7 +51,7 @@ def test_a_change_of_the_parent_changes_the_child():
 
 def test_the_slug_speaks_the_users_words():
     assert config.name(cell()).rsplit("-", 1)[0] == "barlow_twins-v4-d256-cifar10-50pct-s0"
-    assert config.label(cell()) == "barlow_twins, 4 views, width 256, cifar10 50 %, seed 0"
+    assert config.label(cell()) == "barlow_twins 0.005, 4 views, width 256, cifar10 50 %, seed 0"
 
 
 def test_a_config_survives_json():

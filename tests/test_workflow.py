@@ -1,0 +1,271 @@
+"""The whole pipeline as a user runs it, on a small study: real commands, real files, real kills."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+pytestmark = pytest.mark.workflow
+
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def make_study(folder: Path) -> Path:
+    """A checkout without its history, and a study of three cells of two methods."""
+    for name in ("Snakefile", "workflow", "src"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    (folder / "profiles").symlink_to("workflow/profiles")
+    shutil.copytree(ROOT / "data/reported", folder / "data/reported")
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw["scale"] = "laptop"
+    raw["scales"]["laptop"] = {
+        "defaults": {
+            "subset": {"dataset": "mnist5k", "limit": 300},
+            "encoder": {"name": "narrow_resnet", "width": 2},
+            "projector": {"width": 8},
+            "epochs": 3,
+            "batch": 64,
+        },
+        "experiments": {
+            "twins": [
+                {"arm": "fixed", "method.weight": 0.0004},
+                {"arm": "tuned", "method.weight": [0.0004, 0.01]},
+            ],
+            "vicreg": [{"arm": "fixed", "method": {"name": "vicreg"}}, {"arm": "tuned", "method": {"name": "vicreg"}}],
+        },
+    }
+    raw["reports"] = {
+        "MV-T1": {"title": "Widths", "table": "width_table", "experiments": ["twins", "vicreg"]},
+        "MV-F2a": {"title": "Curve", "figure": "width_curve", "experiments": ["twins"]},
+    }
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    return folder
+
+
+def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    found = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+    assert not check or found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+    return found
+
+
+def jobs(folder: Path) -> dict[str, int]:
+    """The jobs that a run would do now, by rule, `all` left out."""
+    text = run(folder, "snakemake", "-n", "--quiet", "reason").stdout
+    table = re.search(r"^job +count\n-.*\n((?:\w+ +\d+\n)+)", text, flags=re.M)
+    found = dict(line.split() for line in table[1].splitlines()) if table else {}
+    return {rule: int(count) for rule, count in found.items() if rule not in ("all", "total")}
+
+
+def change(folder: Path, edit) -> None:
+    raw = yaml.safe_load((folder / "params.yaml").read_text())
+    edit(raw)
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+
+
+def artefacts(folder: Path) -> dict[str, bytes]:
+    """Every artefact's bytes, but for the logs, which hold seconds."""
+    files = [path for part in ("data", "reports") for path in (folder / part).rglob("*") if path.is_file()]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.parent.name != "checkpoints" or p.suffix != ".csv"}
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory) -> Path:
+    folder = make_study(tmp_path_factory.mktemp("done"))
+    run(folder, "snakemake", "--cores", "2", "--quiet", "reason")
+    return folder
+
+
+@pytest.fixture
+def study(done, tmp_path) -> Path:
+    """A copy of the finished study, to be changed."""
+    shutil.copytree(done, tmp_path / "study", symlinks=True)
+    return tmp_path / "study"
+
+
+def test_the_study_ends_with_its_table_and_figure(done):
+    table = (done / "reports/tables/MV-T1.md").read_text()
+    assert "| barlow_twins | 8 | fixed | 0.0004 |" in table and "laptop scale: mnist5k" in table
+    assert (done / "reports/figures/MV-F2a.png").read_bytes().startswith(b"\x89PNG")
+    assert "MV-F2a" in (done / "reports/index.html").read_text()
+    assert "MV-T1. Widths" in run(done, "entia", "results").stdout
+
+
+def test_a_second_run_finds_nothing_to_do(done):
+    assert jobs(done) == {}
+    assert "3 to train (shared ones once), 3 done" in run(done, "entia", "plan").stdout
+
+
+def test_one_weight_changed_reruns_its_cell_and_what_follows(study):
+    change(study, lambda raw: raw["scales"]["laptop"]["experiments"]["twins"][1].update({"method.weight": [0.0004, 0.02]}))
+    assert jobs(study) == {"pretrain": 1, "embed": 1, "readout": 1, "table": 1, "figure": 1, "index": 1}
+
+
+def test_a_readout_changed_pretrains_nothing(study):
+    change(study, lambda raw: raw["defaults"].update({"probe": {"name": "neighbours", "k": 5}}))
+    assert jobs(study) == {"readout": 3, "table": 1, "figure": 1, "index": 1}
+
+
+def test_a_cell_dropped_redraws_alone(study):
+    change(study, lambda raw: raw["scales"]["laptop"]["experiments"]["twins"][1].update({"method.weight": [0.0004]}))
+    assert jobs(study) == {"table": 1, "figure": 1, "index": 1}
+
+
+def test_two_values_swapped_are_seen(study):
+    change(study, lambda raw: raw["defaults"]["optimizer"].update({"lr": 0.000001, "weight_decay": 0.001}))
+    assert jobs(study)["pretrain"] == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        ("losses/redundancy", {"pretrain": 3}),
+        ("losses/contrastive", {}),
+        ("readout", {"readout": 3}),
+        ("figures", {"figure": 1}),
+        ("cli", {}),
+    ],
+)
+def test_an_edit_of_code_reruns_the_stages_that_use_it_and_a_comment_none(module, rules, study):
+    source = study / f"src/entia/{module}.py"
+    text = source.read_text()
+    source.write_text(text + "\n# a comment\n")
+    assert jobs(study) == {}
+    source.write_text(text + "\nEDITED = 1\n")
+    found = jobs(study)
+    assert {rule: found.get(rule) for rule in rules} == rules and bool(found) == bool(rules)
+    assert rules.get("pretrain") or "pretrain" not in found
+
+
+def test_times_of_files_do_not_matter(study):
+    generator = random.Random(0)
+    for path in study.rglob("*"):
+        if path.is_file():
+            when = generator.uniform(1e9, 1.7e9)
+            os.utime(path, (when, when))
+    assert jobs(study) == {}
+
+
+def test_a_lost_checkpoint_is_made_again_with_the_same_bytes(study):
+    lost = next((study / "data/checkpoints").glob("*.safetensors"))
+    before = artefacts(study)
+    lost.unlink()
+    run(study, "snakemake", "--cores", "2", "--quiet", "reason")
+    assert artefacts(study) == before
+
+
+def test_stages_run_by_hand_make_what_the_rules_make(done, tmp_path):
+    folder = make_study(tmp_path)
+    key = next((done / "data/readouts").glob("vicreg*")).stem
+    config = json.loads((done / f"data/readouts/{key}.json").read_text())["config"]
+    assert config["embed"]["pretrain"]["method"]["name"] == "vicreg"
+    for stage, kind in (("subset", "subset"), ("pretrain", "checkpoints"), ("embed", "embeddings"), ("readout", "readouts")):
+        names = [p.stem for p in (done / "data" / kind).glob("*") if p.stem.startswith(("mnist", "vicreg"))]
+        run(folder, "entia", stage, names[0].rsplit("-", 1)[1])  # the key alone will do
+    made = (folder / f"data/readouts/{key}.json").read_bytes()
+    assert made == (done / f"data/readouts/{key}.json").read_bytes()
+
+
+def test_a_pretraining_killed_at_random_moments_ends_with_the_same_bytes(done, tmp_path):
+    folder = make_study(tmp_path)
+    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 30, "checkpoint_every": 10}))
+    run(folder, "entia", "subset", next((done / "data/subset").glob("*.h5")).stem)
+    cell = re.search(r"(barlow_twins\S+)", run(folder, "entia", "plan", "MV-F2a").stdout)[1]
+    run(folder, "entia", "pretrain", cell)
+    target = folder / f"data/checkpoints/{cell}.safetensors"
+    whole = target.read_bytes()
+    target.unlink()
+    generator, kills, resumed = random.Random(1), 0, 0
+    while not target.exists() and kills < 40:
+        process = subprocess.Popen(
+            ["entia", "pretrain", cell], cwd=folder, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE, text=True
+        )
+        state = folder / f"data/checkpoints/{cell}.part/state.safetensors"
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        # a run must get on by an epoch before it is killed, or a slow machine would never end
+        while process.poll() is None and (state.stat().st_mtime_ns if state.exists() else 0) == before:
+            time.sleep(0.02)
+        time.sleep(generator.uniform(0, 0.4))
+        if process.poll() is None:
+            os.killpg(process.pid, generator.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+            kills += 1
+        resumed += "on\n" in process.communicate()[1] and before > 0
+    assert kills >= 3 and target.read_bytes() == whole
+    assert not (folder / f"data/checkpoints/{cell}.part").exists()
+
+
+# --- bad input: one clear error, nothing harmed ---------------------------------------------------------------------
+
+
+def refused(folder: Path, *command: str) -> str:
+    found = run(folder, *command, check=False)
+    assert found.returncode != 0
+    text = found.stdout + found.stderr
+    assert "Traceback" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"views": 0}, "params.yaml: defaults.views: 0 is not a positive whole number"),
+        ({"wiews": 2}, "params.yaml: defaults.wiews: unknown; did you mean views?"),
+        ({"batch": "1e-3"}, "params.yaml: defaults.batch: '1e-3' is not a positive whole number"),
+        ({"projector": {"width": 0}}, "params.yaml: defaults.projector.width: 0 is not a positive whole number"),
+    ],
+)
+@pytest.mark.parametrize("command", [("snakemake", "--cores", "2"), ("entia", "plan")])
+def test_a_mistake_in_params_is_one_clear_error_and_harms_nothing(edit, message, command, study):
+    before = artefacts(study)
+    change(study, lambda raw: raw["defaults"].update(edit))
+    assert message in refused(study, *command)
+    assert artefacts(study) == before
+
+
+def test_a_missing_data_set_says_which_files_go_where(study):
+    change(study, lambda raw: raw["scales"]["laptop"]["defaults"]["subset"].update({"dataset": "image_folder/flowers", "side": 32}))
+    text = refused(study, "snakemake", "--cores", "2", "--quiet", "reason")
+    assert "data/raw/flowers: there must be a folder train and a folder test or val" in text
+
+
+@pytest.mark.parametrize(("kind", "stage"), [("checkpoints", "embed"), ("embeddings", "readout"), ("subset", "pretrain")])
+def test_a_truncated_artefact_is_named_and_never_used(kind, stage, study):
+    (path, *_) = sorted(path for path in (study / "data" / kind).glob("*") if path.suffix != ".csv")
+    child = {"checkpoints": "embeddings", "embeddings": "readouts", "subset": "checkpoints"}[kind]
+    for made in (study / "data" / child).glob("*"):
+        made.unlink()
+    path.write_bytes(path.read_bytes()[:-100])
+    text = refused(study, "snakemake", "--cores", "2", "--quiet", "reason")
+    assert f"entia: {path.relative_to(study)}: damaged" in text
+
+
+def test_two_runs_at_once_the_second_says_so_and_exits(study):
+    change(study, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 40}))
+    first = subprocess.Popen(
+        ["snakemake", "--cores", "1"], cwd=study, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not any((study / ".snakemake/locks").glob("*")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "cannot be locked" in refused(study, "snakemake", "--cores", "1")
+    finally:
+        os.killpg(first.pid, signal.SIGINT)
+        first.wait()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; test_store.py tests the message itself")
+def test_a_read_only_folder_is_named(study):
+    change(study, lambda raw: raw["defaults"].update({"seed": 5}))
+    (study / "data/checkpoints").chmod(0o555)
+    assert "data/checkpoints: cannot be written" in refused(study, "snakemake", "--cores", "2")
