@@ -86,6 +86,8 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
             return _mnist5k(side)
         case "cifar10" | "cifar100":
             return _cifar(dataset, raw, side)
+        case "stl10":
+            raise Problem("stl10: has no reader yet (its pretraining images are unlabelled); it can be planned, not run")
         case _ if dataset.startswith(config.FOLDER) and side is not None:
             return _image_folder(raw / dataset.removeprefix(config.FOLDER), side)
         case _:

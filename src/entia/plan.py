@@ -279,11 +279,17 @@ def _plan(raw: dict[str, Any]) -> Plan:
             if not found:
                 rows += _rows(raw, experiment, part, place, readouts, mistakes)
         experiments[experiment] = tuple(dict.fromkeys(rows))
+    anywhere = [name for part in raw["scales"].values() for name in part.get("experiments") or ()]
     for artefact, report in raw["reports"].items():
-        mistakes += _unknown(dict.fromkeys(report.get("experiments", ())), blocks, f"reports.{artefact}.experiments: ")
+        mistakes += _unknown(dict.fromkeys(report.get("experiments", ())), anywhere, f"reports.{artefact}.experiments: ")
     if mistakes:
         raise _Wrong(mistakes)
-    reports = {name: msgspec.convert(report, Report) for name, report in raw["reports"].items()}
+    # an artefact whose experiments another scale has and this one lacks is no part of this one
+    reports = {
+        name: msgspec.convert(report, Report)
+        for name, report in raw["reports"].items()
+        if all(experiment in blocks for experiment in report.get("experiments", ()))
+    }
     rows_of = {
         name: tuple(row for experiment in report.experiments for row in experiments[experiment])
         for name, report in reports.items()
