@@ -2,7 +2,18 @@ import msgspec
 import pytest
 
 from entia import config
-from entia.config import Augmentation, BarlowTwins, Embed, Encoder, Optimizer, Pretrain, Projector, Readout, Ridge, Subset
+from entia.config import (
+    Augmentation,
+    BarlowTwins,
+    Embed,
+    Encoder,
+    Optimizer,
+    Pretrain,
+    Projector,
+    Readout,
+    Ridge,
+    Subset,
+)
 
 
 def cell(**fields) -> Pretrain:

@@ -142,7 +142,9 @@ def test_an_embedding_does_not_depend_on_the_other_images(data):
 
 
 def test_one_view_is_the_clean_one_and_more_are_averaged(data):
-    still = small(augmentation=Augmentation(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, jitter=0.0, greyscale=0.0))
+    still = small(
+        augmentation=Augmentation(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, jitter=0.0, greyscale=0.0)
+    )
     torch.testing.assert_close(embedded(still, data), embedded(still, data, views=4), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(embedded(small(), data), embedded(small(), data, views=4), rtol=1e-3)
 

@@ -14,7 +14,9 @@ def plain(text: str) -> str:
 
 
 def test_comments_docstrings_and_formatting_do_not_count():
-    assert plain('"""One."""\ndef f(x):\n    """Two."""\n    return x + 1  # three\n') == plain("def f(x):\n  return (x+1)")
+    assert plain('"""One."""\ndef f(x):\n    """Two."""\n    return x + 1  # three\n') == plain(
+        "def f(x):\n  return (x+1)"
+    )
 
 
 @pytest.mark.parametrize("other", ["def f(x): return x + 2", "def f(y): return y + 1", "def f(x=0): return x + 1"])
@@ -43,7 +45,17 @@ def test_an_edit_of_a_module_changes_the_stages_that_use_it_alone(monkeypatch):
 
 
 def test_every_module_belongs_to_a_stage_or_is_named_beside_them():
-    stages = ("datasets", "pretrain", "embed", "readout", "tables", "figures", "page", "losses.redundancy", "losses.contrastive")
+    stages = (
+        "datasets",
+        "pretrain",
+        "embed",
+        "readout",
+        "tables",
+        "figures",
+        "page",
+        "losses.redundancy",
+        "losses.contrastive",
+    )
     folder = provenance.HERE
     modules = {".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("*.py")}
     modules = {module.removesuffix(".__init__") for module in modules} - {"__init__"}

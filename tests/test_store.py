@@ -17,7 +17,11 @@ ARRAYS = {
     "validation/pixels": np.zeros((0, 1, 28, 28), np.uint8),
     "features": np.linspace(0, 1, 40, dtype=np.float16).reshape(8, 5),
 }
-TENSORS = {"00005/a": torch.linspace(0, 1, 12).reshape(3, 4), "00005/steps": torch.tensor(7), "00005/none": torch.zeros(0, 2)}
+TENSORS = {
+    "00005/a": torch.linspace(0, 1, 12).reshape(3, 4),
+    "00005/steps": torch.tensor(7),
+    "00005/none": torch.zeros(0, 2),
+}
 ROWS = [{"epoch": 1, "loss": 0.1 + 0.2, "machine": "a, b"}, {"epoch": 2, "loss": 1e-9, "machine": "a, b"}]
 
 
@@ -111,7 +115,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written"), (errno.EACCES, "cannot be written")]
+    ("number", "words"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written"), (errno.EACCES, "cannot be written")],
 )
 def test_a_full_disk_and_a_closed_folder_are_named_with_the_remedy(number, words, tmp_path):
     with pytest.raises(Problem, match=words), store.whole(tmp_path / "a.txt"):

@@ -76,7 +76,11 @@ def change(folder: Path, edit) -> None:
 def artefacts(folder: Path) -> dict[str, bytes]:
     """Every artefact's bytes, but for the logs, which hold seconds."""
     files = [path for part in ("data", "reports") for path in (folder / part).rglob("*") if path.is_file()]
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.parent.name != "checkpoints" or p.suffix != ".csv"}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in files
+        if p.parent.name != "checkpoints" or p.suffix != ".csv"
+    }
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +111,9 @@ def test_a_second_run_finds_nothing_to_do(done):
 
 
 def test_one_weight_changed_reruns_its_cell_and_what_follows(study):
-    change(study, lambda raw: raw["scales"]["laptop"]["experiments"]["twins"][1].update({"method.weight": [0.0004, 0.02]}))
+    change(
+        study, lambda raw: raw["scales"]["laptop"]["experiments"]["twins"][1].update({"method.weight": [0.0004, 0.02]})
+    )
     assert jobs(study) == {"pretrain": 1, "embed": 1, "readout": 1, "table": 1, "figure": 1, "index": 1}
 
 
@@ -169,7 +175,12 @@ def test_stages_run_by_hand_make_what_the_rules_make(done, tmp_path):
     key = next((done / "data/readouts").glob("vicreg*")).stem
     config = json.loads((done / f"data/readouts/{key}.json").read_text())["config"]
     assert config["embed"]["pretrain"]["method"]["name"] == "vicreg"
-    for stage, kind in (("subset", "subset"), ("pretrain", "checkpoints"), ("embed", "embeddings"), ("readout", "readouts")):
+    for stage, kind in (
+        ("subset", "subset"),
+        ("pretrain", "checkpoints"),
+        ("embed", "embeddings"),
+        ("readout", "readouts"),
+    ):
         names = [p.stem for p in (done / "data" / kind).glob("*") if p.stem.startswith(("mnist", "vicreg"))]
         run(folder, "entia", stage, names[0].rsplit("-", 1)[1])  # the key alone will do
     made = (folder / f"data/readouts/{key}.json").read_bytes()
@@ -188,7 +199,12 @@ def test_a_pretraining_killed_at_random_moments_ends_with_the_same_bytes(done, t
     generator, kills, resumed = random.Random(1), 0, 0
     while not target.exists() and kills < 40:
         process = subprocess.Popen(
-            ["entia", "pretrain", cell], cwd=folder, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE, text=True
+            ["entia", "pretrain", cell],
+            cwd=folder,
+            env=ENVIRONMENT,
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         state = folder / f"data/checkpoints/{cell}.part/state.safetensors"
         before = state.stat().st_mtime_ns if state.exists() else 0
@@ -233,12 +249,19 @@ def test_a_mistake_in_params_is_one_clear_error_and_harms_nothing(edit, message,
 
 
 def test_a_missing_data_set_says_which_files_go_where(study):
-    change(study, lambda raw: raw["scales"]["laptop"]["defaults"]["subset"].update({"dataset": "image_folder/flowers", "side": 32}))
+    change(
+        study,
+        lambda raw: raw["scales"]["laptop"]["defaults"]["subset"].update(
+            {"dataset": "image_folder/flowers", "side": 32}
+        ),
+    )
     text = refused(study, "snakemake", "--cores", "2", "--quiet", "reason")
     assert "data/raw/flowers: there must be a folder train and a folder test or val" in text
 
 
-@pytest.mark.parametrize(("kind", "stage"), [("checkpoints", "embed"), ("embeddings", "readout"), ("subset", "pretrain")])
+@pytest.mark.parametrize(
+    ("kind", "stage"), [("checkpoints", "embed"), ("embeddings", "readout"), ("subset", "pretrain")]
+)
 def test_a_truncated_artefact_is_named_and_never_used(kind, stage, study):
     (path, *_) = sorted(path for path in (study / "data" / kind).glob("*") if path.suffix != ".csv")
     child = {"checkpoints": "embeddings", "embeddings": "readouts", "subset": "checkpoints"}[kind]
@@ -252,7 +275,12 @@ def test_a_truncated_artefact_is_named_and_never_used(kind, stage, study):
 def test_two_runs_at_once_the_second_says_so_and_exits(study):
     change(study, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 40}))
     first = subprocess.Popen(
-        ["snakemake", "--cores", "1"], cwd=study, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        ["snakemake", "--cores", "1"],
+        cwd=study,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 60

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from entia.readout import Features
+
 DATA, REPORTS, PARAMS = Path("data"), Path("reports"), Path("params.yaml")
 S = TypeVar("S", Subset, Pretrain, Embed, Readout)
 
@@ -51,15 +53,26 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
 
     cell = ("cell", "an artefact's name, or its key (its last ten digits)")
-    command("plan", _plan, "which cells each table and figure needs, and how many are done", ("artefact?", "one alone, its cells listed"))
+    command(
+        "plan",
+        _plan,
+        "which cells each table and figure needs, and how many are done",
+        ("artefact?", "one alone, its cells listed"),
+    )
     command("subset", lambda a: _stage(a, "subset", subset), "pack a data set's images into data/subset/", cell)
     command("pretrain", lambda a: _stage(a, "pretrain", pretrain), "pretrain one cell into data/checkpoints/", cell)
-    command("embed", lambda a: _stage(a, "embed", embed), "embed images by a cell's encoders into data/embeddings/", cell)
-    command("readout", lambda a: _stage(a, "readout", readout), "read labels out of embeddings into data/readouts/", cell)
+    command(
+        "embed", lambda a: _stage(a, "embed", embed), "embed images by a cell's encoders into data/embeddings/", cell
+    )
+    command(
+        "readout", lambda a: _stage(a, "readout", readout), "read labels out of embeddings into data/readouts/", cell
+    )
     command("report", report, "draw one table or figure from the readouts", ("artefact", "its id, such as MV-T1"))
     command("index", index, "assemble reports/index.html from all tables and figures")
     command("results", results_, "print the tables, and where the figures are")
-    command("show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path"))
+    command(
+        "show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path")
+    )
     return parser
 
 
@@ -90,7 +103,9 @@ def subset(stage: Subset) -> None:
     }
     head = _header("subset", stage, raw_sha256=parts.checksum, classes="\n".join(parts.classes))
     store.write_hdf5(store.path(DATA, stage), arrays, head)
-    _say(f"{config.label(stage)}: {len(parts.train.label)} training, {len(parts.validation.label)} validation, {len(parts.test.label)} test")
+    _say(
+        f"{config.label(stage)}: {len(parts.train.label)} training, {len(parts.validation.label)} validation, {len(parts.test.label)} test"
+    )
 
 
 def pretrain(stage: Pretrain) -> None:
@@ -105,7 +120,10 @@ def pretrain(stage: Pretrain) -> None:
     saved = _Saved(stage)
     rows, epoch, state = saved.load()
     where = {"machine": _where(device)}
-    _say(f"{config.label(stage)}: {len(position)} images, on {where['machine']}" + (f", from epoch {epoch} on" if epoch else ""))
+    _say(
+        f"{config.label(stage)}: {len(position)} images, on {where['machine']}"
+        + (f", from epoch {epoch} on" if epoch else "")
+    )
     with _progress(config.label(stage), stage.epochs, epoch) as advance:
         for progress in training.pretrain(stage, training.Data(pixels, position), state, epoch):
             rows.append({**progress.row, **where})
@@ -115,7 +133,9 @@ def pretrain(stage: Pretrain) -> None:
                 saved.save(rows, progress.state)
             advance(progress.epoch, f"loss {progress.row['loss']:.4g}")
     store.write_log(store.log_path(DATA, stage), rows)
-    store.write_tensors(store.path(DATA, stage), saved.kept(), _header("pretrain", stage, raw_sha256=head["raw_sha256"]))
+    store.write_tensors(
+        store.path(DATA, stage), saved.kept(), _header("pretrain", stage, raw_sha256=head["raw_sha256"])
+    )
     saved.remove()
 
 
@@ -159,10 +179,7 @@ def readout(stage: Readout) -> None:
     arrays, head = store.read_hdf5(store.path(DATA, stage.embed))
     classes = len(head["classes"].split("\n"))
     epochs = sorted({name.split("/")[0] for name in arrays})
-    problems = [
-        tuple(reading.Features(arrays[f"{epoch}/{part}/features"], arrays[f"{epoch}/{part}/label"]) for part in ("train", "validation", "test"))
-        for epoch in epochs
-    ]
+    problems = [_features(arrays, epoch) for epoch in epochs]
     with threadpool_limits(1):  # the number of threads changes a sum's last bits
         metrics = reading.read_many(stage.probe, problems, classes)
         found = {
@@ -171,6 +188,15 @@ def readout(stage: Readout) -> None:
         }
     content = {"metrics": found, "classes": classes, "chance": 1 / classes}
     store.write_json(store.path(DATA, stage), content, _header("readout", stage, raw_sha256=head["raw_sha256"]))
+
+
+def _features(arrays: store.Arrays, epoch: str) -> "tuple[Features, Features, Features]":
+    from entia.readout import Features
+
+    def part(name: str) -> Features:
+        return Features(arrays[f"{epoch}/{name}/features"], arrays[f"{epoch}/{name}/label"])
+
+    return part("train"), part("validation"), part("test")
 
 
 class _Saved:
@@ -237,7 +263,9 @@ def report(arguments: argparse.Namespace) -> None:
     """Draws one table or figure."""
     found = plan.load(PARAMS)
     if arguments.artefact not in found.reports:
-        raise Problem(f"{arguments.artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}")
+        raise Problem(
+            f"{arguments.artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}"
+        )
     asked = found.reports[arguments.artefact]
     rows = frame(found, arguments.artefact)
     if asked.table:
@@ -297,7 +325,9 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 def _cells_of(found: plan.Plan, artefact: str) -> None:
     if artefact not in found.reports:
-        raise Problem(f"{artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}")
+        raise Problem(
+            f"{artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}"
+        )
     for name in found.cells(artefact):
         stage = found.pretrains[name]
         print(f"{'done' if store.path(DATA, stage).exists() else 'to do'}  {name}  {config.label(stage)}")
@@ -334,14 +364,28 @@ def _where(device: "torch.device") -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{provenance.machine()}, no GPU"
 
 
-class _progress:  # noqa: N801  (used as a function)
+class _progress:
     """A bar with rate and time left on a terminal; a line an epoch, at most every ten seconds, in a log file."""
 
     def __init__(self, what: str, total: int, done: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         text = "{task.fields[note]}"
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(text), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn(what),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(text),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         self.bar = Progress(*columns, disable=not sys.stderr.isatty())
         self.task = self.bar.add_task(what, total=total, completed=done, note="")
         self.what, self.total = what, total

@@ -26,7 +26,7 @@ def embed(
     side = cell.augmentation.size or pixels.shape[-1]
     model = nets.build(cell.encoder, Projector(depth=0), pixels.shape[1], side, cell.seed)
     model.encoder.load_state_dict(weights)
-    encoder = model.encoder.to(pixels.device, memory_format=torch.channels_last).eval()
+    encoder = model.encoder.to(pixels.device).to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
     chunks = zip(pixels.split(CHUNK), index.split(CHUNK), strict=True)
     return torch.cat([_embed(config, encoder, *chunk) for chunk in chunks])
 

@@ -20,8 +20,9 @@ def html(plan: Plan, tables: dict[str, str]) -> str:
 
 
 def _figure(artefact: str, title: str) -> str:
+    text = escape(title)
     return (
-        f'<h2 id="{artefact}">{artefact}. {escape(title)}</h2>\n<img src="figures/{artefact}.png" alt="{escape(title)}">\n'
+        f'<h2 id="{artefact}">{artefact}. {text}</h2>\n<img src="figures/{artefact}.png" alt="{text}">\n'
         f'<p class="note"><a href="figures/{artefact}.pdf">pdf</a> <a href="figures/{artefact}.svg">svg</a></p>\n'
     )
 
@@ -31,8 +32,13 @@ def _table(artefact: str, markdown: str) -> str:
     cells = [[escape(cell.strip()) for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")]
     notes = [escape(line) for line in lines if not line.startswith("|")]
     head, _, *body = cells
-    rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>\n" for row in body)
+    rows = "".join(_row(row, "td") for row in body)
+    links = " ".join(f'<a href="tables/{artefact}.{ending}">{ending}</a>' for ending in ("csv", "tex"))
     return (
-        f'<h2 id="{artefact}">{escape(title.strip("*"))}</h2>\n<table>\n<tr>{"".join(f"<th>{cell}</th>" for cell in head)}</tr>\n{rows}</table>\n'
-        f'<p class="note">{"<br>".join(notes)} <a href="tables/{artefact}.csv">csv</a> <a href="tables/{artefact}.tex">tex</a></p>\n'
+        f'<h2 id="{artefact}">{escape(title.strip("*"))}</h2>\n<table>\n{_row(head, "th")}{rows}</table>\n'
+        f'<p class="note">{"<br>".join(notes)} {links}</p>\n'
     )
+
+
+def _row(cells: list[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>\n"

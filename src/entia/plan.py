@@ -50,7 +50,7 @@ class Report(Config):
     table: str | None = None
     figure: str | None = None
     experiments: tuple[str, ...] = ()
-    options: dict[str, float | str | tuple[float | str, ...]] = {}
+    options: dict[str, float | str | tuple[float | str, ...]] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.table is None) == (self.figure is None):
@@ -81,7 +81,9 @@ class Plan:
 
     def of(self, stage: str) -> Mapping[str, Stage]:
         """The configs of `subset`, `pretrain`, `embed` or `readout`, by name."""
-        return {"subset": self.subsets, "pretrain": self.pretrains, "embed": self.embeds, "readout": self.readouts}[stage]
+        return {"subset": self.subsets, "pretrain": self.pretrains, "embed": self.embeds, "readout": self.readouts}[
+            stage
+        ]
 
     def cells(self, artefact: str) -> list[str]:
         """Names of the pretraining runs that an artefact needs, each once."""
@@ -133,7 +135,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw: object = yaml.load(path.read_text(), _Loader)  # noqa: S506  (a safe loader's child)
+        raw: object = yaml.load(path.read_text(), _Loader)
     except OSError as error:
         raise Problem(f"{path}: {error.strerror}; run in the folder that holds params.yaml") from error
     except yaml.MarkedYAMLError as error:
@@ -260,7 +262,11 @@ def _remedy(value: Any) -> str:
         number = float(value)
     except ValueError:
         return ""
-    return f" (YAML reads it as text: write {number:.12f}".rstrip("0") + ")" if "e" in value.lower() else ": write it without quotes"
+    return (
+        f" (YAML reads it as text: write {number:.12f}".rstrip("0") + ")"
+        if "e" in value.lower()
+        else ": write it without quotes"
+    )
 
 
 # --- from the checked mapping to cells ----------------------------------------------------------------------------
@@ -281,7 +287,9 @@ def _plan(raw: dict[str, Any]) -> Plan:
         experiments[experiment] = tuple(dict.fromkeys(rows))
     anywhere = [name for part in raw["scales"].values() for name in part.get("experiments") or ()]
     for artefact, report in raw["reports"].items():
-        mistakes += _unknown(dict.fromkeys(report.get("experiments", ())), anywhere, f"reports.{artefact}.experiments: ")
+        mistakes += _unknown(
+            dict.fromkeys(report.get("experiments", ())), anywhere, f"reports.{artefact}.experiments: "
+        )
     if mistakes:
         raise _Wrong(mistakes)
     # an artefact whose experiments another scale has and this one lacks is no part of this one
@@ -342,7 +350,9 @@ def _wrong_block(raw: dict[str, Any], block: Any, place: str) -> Iterator[str]:
 
 def _paths() -> list[str]:
     parts = {name: _structs(kind) for name, kind in _fields(Cell).items()}
-    inner = (f"{name}.{part}" for name, structs in parts.items() for struct in structs.values() for part in _fields(struct))
+    inner = (
+        f"{name}.{part}" for name, structs in parts.items() for struct in structs.values() for part in _fields(struct)
+    )
     return ["arm", "recipe", "paired", *parts, *inner]
 
 
@@ -351,7 +361,9 @@ def _kind(path: str, method: Any) -> Any:
     kind: Any = Cell
     for part in path.split("."):
         structs = _structs(kind)
-        named = typing.cast("dict[str, Any]", method).get("name") if isinstance(method, dict) and len(structs) > 1 else None
+        named = (
+            typing.cast("dict[str, Any]", method).get("name") if isinstance(method, dict) and len(structs) > 1 else None
+        )
         chosen = [structs[named]] if named in structs else list(structs.values())
         kinds = [_fields(struct)[part] for struct in chosen if part in _fields(struct)]
         if not kinds:
@@ -370,7 +382,12 @@ def _axis(kind: Any, value: Any) -> list[Any]:
 
 
 def _rows(
-    raw: dict[str, Any], experiment: str, block: dict[str, Any], place: str, readouts: dict[str, Readout], mistakes: list[str]
+    raw: dict[str, Any],
+    experiment: str,
+    block: dict[str, Any],
+    place: str,
+    readouts: dict[str, Readout],
+    mistakes: list[str],
 ) -> list[Row]:
     rows: list[Row] = []
     for chosen in _product(block):
@@ -394,7 +411,11 @@ def _product(block: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if path not in ("arm", "recipe", "paired")
     ]
     paired = block.get("paired", {})
-    together = [[(path, part[i]) for path, part in paired.items()] for i in range(len(next(iter(paired.values()))))] if paired else [[]]
+    together = (
+        [[(path, part[i]) for path, part in paired.items()] for i in range(len(next(iter(paired.values()))))]
+        if paired
+        else [[]]
+    )
     for pairs in together:
         for chosen in itertools.product(*axes):
             yield dict([*chosen, *pairs])
@@ -405,7 +426,7 @@ def _cell(raw: dict[str, Any], chosen: dict[str, Any], recipe: str | None) -> Ce
     dataset = chosen.get("subset.dataset") or base.get("subset", {}).get("dataset")
     base = _merge(base, raw["datasets"].get(dataset, {}))
     if recipe is not None:
-        method = (chosen.get("method") or base.get("method", {})).get("name")
+        method = {**base.get("method", {}), **chosen.get("method", {})}.get("name")
         for part in ("any", method):
             base = _merge(base, raw["recipes"][recipe].get(part) or {})
     for path, value in sorted(chosen.items(), key=lambda item: item[0].count(".")):
@@ -432,5 +453,7 @@ def _readout(cell: Cell) -> Readout:
     pretrain = Pretrain(**{name: getattr(cell, name) for name in Pretrain.__struct_fields__})
     on = msgspec.structs.replace(cell.subset, fraction=1.0, balanced=True, dataset=cell.embed.on or cell.subset.dataset)
     options = cell.embed
-    embed = Embed(pretrain=pretrain, on=on, views=options.views, epochs=options.epochs, dtype=options.dtype, std=options.std)
+    embed = Embed(
+        pretrain=pretrain, on=on, views=options.views, epochs=options.epochs, dtype=options.dtype, std=options.std
+    )
     return Readout(embed=embed, probe=cell.probe)

@@ -56,7 +56,9 @@ def versions() -> dict[str, str]:
 
 def machine() -> str:
     """The processor's name and the number of cores this process may use."""
-    return f"{_processor()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    return (
+        f"{_processor()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    )
 
 
 def _processor() -> str:

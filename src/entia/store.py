@@ -56,9 +56,13 @@ def whole(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise Problem(f"{target.parent}: cannot be written ({error.strerror}); make it writable and run again") from error
+            raise Problem(
+                f"{target.parent}: cannot be written ({error.strerror}); make it writable and run again"
+            ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Problem(f"{target.parent}: the disk is full; free some room and run again, nothing is lost") from error
+            raise Problem(
+                f"{target.parent}: the disk is full; free some room and run again, nothing is lost"
+            ) from error
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -92,7 +96,11 @@ def write_hdf5(target: Path, arrays: Mapping[str, np.ndarray], head: Mapping[str
     with whole(target) as temporary, h5py.File(temporary, "w") as file:
         for place in sorted(arrays):
             array = arrays[place]
-            compress = {"compression": "gzip", "compression_opts": 1, "shuffle": array.dtype.itemsize > 1} if array.size else {}
+            compress = (
+                {"compression": "gzip", "compression_opts": 1, "shuffle": array.dtype.itemsize > 1}
+                if array.size
+                else {}
+            )
             file.create_dataset(place, data=array, **compress)
         file.attrs["entia"] = text
         file.attrs["config"] = _canonical(head["config"])
@@ -137,7 +145,7 @@ def read_tensors(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     with _checked(source, SafetensorError):
         with safe_open(source, framework="pt") as file:
             entry = json.loads(file.metadata()["entia"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
         _compare(entry["sha256"], _tensor_digest(tensors, entry["head"]))
         return tensors, json.loads(entry["head"])
     raise AssertionError
@@ -213,7 +221,10 @@ def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
 def _tensor_digest(tensors: Mapping[str, Any], text: str) -> str:
     import torch
 
-    flat = {f"{name} {part.dtype} {tuple(part.shape)}": part.detach().contiguous().reshape(-1) for name, part in tensors.items()}
+    flat = {
+        f"{name} {part.dtype} {tuple(part.shape)}": part.detach().contiguous().reshape(-1)
+        for name, part in tensors.items()
+    }
     return _digest({name: part.view(torch.uint8).numpy() for name, part in flat.items()}, text)
 
 

@@ -8,10 +8,10 @@ rule subset:
         "logs/subset/{cell}.log",
     conda:
         "../envs/main.yaml"
-    params:
-        fixed=fixed("subset"),
     resources:
         what=words("subset"),
+    params:
+        fixed=fixed("subset"),
     message:
         "subset: {resources.what}"
     shell:
@@ -29,11 +29,11 @@ rule pretrain:
     conda:
         "../envs/main.yaml"
     threads: lambda wildcards: of("pretrain")(wildcards).threads
-    params:
-        fixed=fixed("pretrain"),
     resources:
         gpu=1,
         what=words("pretrain"),
+    params:
+        fixed=fixed("pretrain"),
     message:
         "pretrain: {resources.what}"
     shell:
@@ -51,11 +51,11 @@ rule embed:
     conda:
         "../envs/main.yaml"
     threads: lambda wildcards: of("embed")(wildcards).pretrain.threads
-    params:
-        fixed=fixed("embed"),
     resources:
         gpu=1,
         what=words("embed"),
+    params:
+        fixed=fixed("embed"),
     message:
         "embed: {resources.what}"
     shell:
@@ -71,10 +71,10 @@ rule readout:
         "logs/readout/{cell}.log",
     conda:
         "../envs/main.yaml"
-    params:
-        fixed=fixed("readout"),
     resources:
         what=words("readout"),
+    params:
+        fixed=fixed("readout"),
     message:
         "readout: {resources.what}"
     shell:

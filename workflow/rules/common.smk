@@ -1,4 +1,4 @@
-# How rules learn from the plan. A rule has one wildcard, and one parameter: the canonical JSON of all that fixes it.
+# How rules learn from the plan. Each has one wildcard and one parameter, the canonical JSON of all that fixes its output.
 
 PATTERNS = {
     "subset": ("data/subset/{cell}.h5",),
@@ -16,7 +16,11 @@ STAGES = {
 
 def stored(stage):
     """The files of every artefact of a stage."""
-    return [pattern.format(cell=name) for name in PLAN.of(stage) for pattern in PATTERNS[stage]]
+    return [
+        pattern.format(cell=name)
+        for name in PLAN.of(stage)
+        for pattern in PATTERNS[stage]
+    ]
 
 
 def file(config, part=0):
@@ -43,3 +47,35 @@ def fixed(stage):
 def words(stage):
     """A job's config in the user's words. A resource, since a change of words in a parameter would be a reason to run."""
     return lambda wildcards: configs.label(of(stage)(wildcards))
+
+
+TABLES = {name: report for name, report in PLAN.reports.items() if report.table}
+FIGURES = {name: report for name, report in PLAN.reports.items() if report.figure}
+
+
+def read_by(wildcards):
+    """The readouts and logs that an artefact draws."""
+    asked = [PLAN.readouts[row.readout] for row in PLAN.rows[wildcards.artefact]]
+    files = [file(readout) for readout in asked]
+    logs = [file(readout.embed.pretrain, 1) for readout in asked]
+    return list(dict.fromkeys(files + logs))
+
+
+def drawn_by(module):
+    """All that fixes an artefact: what params.yaml says of it, its rows, the scale, and the code that draws it."""
+
+    def parameter(wildcards):
+        return json.dumps(
+            {
+                "report": plans.msgspec.to_builtins(PLAN.reports[wildcards.artefact]),
+                "rows": [
+                    (row.experiment, row.arm, row.readout)
+                    for row in PLAN.rows[wildcards.artefact]
+                ],
+                "scale": PLAN.scale,
+                "code": provenance.fingerprint(module, "results"),
+            },
+            sort_keys=True,
+        )
+
+    return parameter

@@ -1,36 +1,8 @@
 # readouts and logs → tables, figures, and the page that shows them.
 
-TABLES = {name: report for name, report in PLAN.reports.items() if report.table}
-FIGURES = {name: report for name, report in PLAN.reports.items() if report.figure}
-
 
 wildcard_constraints:
     artefact="[A-Za-z0-9-]+",
-
-
-def read_by(wildcards):
-    """The readouts and logs that an artefact draws."""
-    asked = [PLAN.readouts[row.readout] for row in PLAN.rows[wildcards.artefact]]
-    files = [file(readout) for readout in asked]
-    logs = [file(readout.embed.pretrain, 1) for readout in asked]
-    return list(dict.fromkeys(files + logs))
-
-
-def drawn_by(module):
-    """All that fixes an artefact: what params.yaml says of it, its rows, the scale, and the code that draws it."""
-
-    def parameter(wildcards):
-        return json.dumps(
-            {
-                "report": plans.msgspec.to_builtins(PLAN.reports[wildcards.artefact]),
-                "rows": [(row.experiment, row.arm, row.readout) for row in PLAN.rows[wildcards.artefact]],
-                "scale": PLAN.scale,
-                "code": provenance.fingerprint(module, "results"),
-            },
-            sort_keys=True,
-        )
-
-    return parameter
 
 
 rule table:
@@ -71,8 +43,16 @@ rule figure:
 
 rule index:
     input:
-        expand("reports/tables/{artefact}.{ending}", artefact=TABLES, ending=("csv", "md", "tex")),
-        expand("reports/figures/{artefact}.{ending}", artefact=FIGURES, ending=("pdf", "png", "svg")),
+        expand(
+            "reports/tables/{artefact}.{ending}",
+            artefact=TABLES,
+            ending=("csv", "md", "tex"),
+        ),
+        expand(
+            "reports/figures/{artefact}.{ending}",
+            artefact=FIGURES,
+            ending=("pdf", "png", "svg"),
+        ),
     output:
         "reports/index.html",
     log:
@@ -80,7 +60,9 @@ rule index:
     conda:
         "../envs/main.yaml"
     params:
-        fixed=json.dumps({"code": provenance.fingerprint("page"), "artefacts": list(PLAN.reports)}),
+        fixed=json.dumps(
+            {"code": provenance.fingerprint("page"), "artefacts": list(PLAN.reports)}
+        ),
     message:
         "report: reports/index.html"
     shell:
