@@ -41,7 +41,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="entia",
-        description="Simple self-supervised vision pretraining: every table and figure of three papers from params.yaml.",
+        description="Simple self-supervised pretraining: every table and figure of three papers from params.yaml.",
         epilog="Run in the folder that holds params.yaml. `snakemake --cores all` runs all that is not up to date.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -103,9 +103,8 @@ def subset(stage: Subset) -> None:
     }
     head = _header("subset", stage, raw_sha256=parts.checksum, classes="\n".join(parts.classes))
     store.write_hdf5(store.path(DATA, stage), arrays, head)
-    _say(
-        f"{config.label(stage)}: {len(parts.train.label)} training, {len(parts.validation.label)} validation, {len(parts.test.label)} test"
-    )
+    counts = ", ".join(f"{len(getattr(parts, part))} {part}" for part in ("train", "validation", "test"))
+    _say(f"{config.label(stage)}: {counts} images")
 
 
 def pretrain(stage: Pretrain) -> None:

@@ -10,7 +10,7 @@ img{max-width:100%}h2{margin-top:3rem}.note{color:#666;font-size:.85rem}"""
 
 
 def html(plan: Plan, tables: dict[str, str]) -> str:
-    """The page: every artefact in the order of params.yaml, tables from their Markdown, figures as links to their files."""
+    """The page: every artefact in the order of params.yaml; tables from their Markdown, figures by their files."""
     parts = [_table(a, tables[a]) if a in tables else _figure(a, report.title) for a, report in plan.reports.items()]
     title = f"entia: {plan.scale} scale"
     return (

@@ -441,8 +441,8 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for name, value in over.items():
         below = merged.get(name)
-        same = isinstance(below, dict) and isinstance(value, dict)
-        if same and value.get("name", below.get("name")) == below.get("name"):
+        both = isinstance(below, dict) and isinstance(value, dict)
+        if both and value.get("name", below.get("name")) == below.get("name"):  # pyright: ignore[reportOptionalMemberAccess]
             merged[name] = _merge(typing.cast("dict[str, Any]", below), typing.cast("dict[str, Any]", value))
         else:
             merged[name] = value
