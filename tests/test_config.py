@@ -3,16 +3,21 @@ import pytest
 
 from entia import config
 from entia.config import (
+    BYOL,
     Augmentation,
     BarlowTwins,
+    Diet,
     Embed,
     Encoder,
+    MoCo,
     Optimizer,
     Pretrain,
     Projector,
     Readout,
     Ridge,
+    SDiet,
     Subset,
+    Supervised,
 )
 
 
@@ -43,7 +48,7 @@ def test_every_field_is_part_of_the_key():
     content = msgspec.to_builtins(cell())
     changed = {
         "views": 2, "epochs": 11, "batch": 64, "drop_last": False, "checkpoint_every": 5, "precision": "bfloat16",
-        "threads": 2, "seed": 1, "batch_norm": "per_view",
+        "threads": 2, "seed": 1, "batch_norm": "per_view", "online_probe": True,
         "subset": {**content["subset"], "seed": 3},
         "augmentation": {**content["augmentation"], "hue": 0.0},
         "encoder": {**content["encoder"], "width": 16},
@@ -62,7 +67,7 @@ def test_a_change_of_the_parent_changes_the_child():
 
 def test_the_slug_speaks_the_users_words():
     assert config.name(cell()).rsplit("-", 1)[0] == "barlow_twins-v4-d256-cifar10-50pct-s0"
-    assert config.label(cell()) == "barlow_twins 0.005, 4 views, width 256, cifar10 50 %, seed 0"
+    assert config.label(cell()) == "barlow_twins (weight 0.005), 4 views, width 256, cifar10 50 %, seed 0"
 
 
 def test_a_config_survives_json():
@@ -83,3 +88,49 @@ def test_an_unknown_data_set_is_refused_by_name():
 def test_images_in_a_folder_need_a_size():
     with pytest.raises(msgspec.ValidationError, match="needs a number of pixels a side"):
         msgspec.convert({"dataset": "image_folder/flowers"}, Subset)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"views": 1}, "views: 1 leaves barlow_twins nothing to compare"),
+        ({"views": 1, "method": BYOL()}, "views: 1 leaves byol nothing to compare"),
+        ({"method": MoCo(queue=511)}, "method.queue: 511 is less than a step's 512 keys"),
+        ({"method": SDiet()}, "optimizer.name: 'adam', but sdiet's head is trained by adamw"),
+        (
+            {"method": SDiet(decay_factor=1e6), "optimizer": Optimizer(name="adamw", lr=0.001, weight_decay=0.05)},
+            "method.decay_factor: lr × weight decay of the head is 1 or more",
+        ),
+        ({"optimizer": Optimizer(schedule="diet_ii"), "epochs": 15}, "epochs: 15 end before diet_ii has begun to fall"),
+    ],
+)
+def test_fields_of_a_cell_that_do_not_go_together_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        cell(**fields)
+    raw = msgspec.to_builtins(cell()) | {name: msgspec.to_builtins(part) for name, part in fields.items()}
+    with pytest.raises(msgspec.ValidationError, match=message):
+        msgspec.convert(raw, Pretrain)
+
+
+@pytest.mark.parametrize("method", [Diet(), SDiet(), Supervised()])
+def test_one_view_is_enough_where_nothing_is_compared(method):
+    assert cell(views=1, method=method, optimizer=Optimizer(name="adamw")).views == 1
+
+
+def test_a_named_schedule_has_its_own_warm_up():
+    with pytest.raises(ValueError, match="diet_i has a warm-up and a floor of its own"):
+        Optimizer(schedule="diet_i", warmup=3.0)
+
+
+def test_without_a_projector_no_width_is_named():
+    found = cell(views=1, method=Diet(), projector=Projector(depth=0))
+    assert config.name(found).rsplit("-", 1)[0] == "diet-v1-d0-cifar10-50pct-s0"
+    assert "1 view, no projector, cifar10" in config.label(found)
+
+
+def test_diets_head_needs_what_the_specification_lists():
+    """DIET spec §1.3: weight and two moments of 50,000 × 512 and 1,281,167 × 2048, in GiB."""
+    for encoder, count, gib in (("resnet18", 50_000, 0.29), ("resnet50", 1_281_167, 29.32)):
+        stage = cell(views=1, method=Diet(), projector=Projector(depth=0), encoder=Encoder(name=encoder))
+        assert round(config.head_bytes(stage, count) / 2**30, 2) == gib
+    assert config.head_bytes(cell(), 1000) == 0

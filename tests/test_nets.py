@@ -186,6 +186,55 @@ def test_bfloat16_autocast_gives_about_the_same_projection() -> None:
     torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.1 * expected.abs().max().item())
 
 
+OTHERS = {
+    "wide_resnet50_2": 2048, "resnext50_32x4d": 2048, "densenet121": 1024, "convnext_tiny": 768, "convnext_small": 768,
+    "swin_t": 768, "swin_s": 768, "vit_b_16": 768, "alexnet": 4096,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_encoder_is_torchvisions_without_its_last_linear_layer(name: str, models: ModuleType) -> None:
+    published = models.get_model_weights(name).IMAGENET1K_V1.meta
+    model = on_meta(config.Encoder(name=name, stem="imagenet"), SMALL, 3, 224)  # pyright: ignore[reportArgumentType]
+    assert model.features == OTHERS[name]
+    assert nets.parameters_count(model.encoder) == published["num_params"] - 1000 * (OTHERS[name] + 1)
+    assert model(torch.empty(2, 3, 224, 224, device="meta"))[0].shape == (2, OTHERS[name])
+
+
+def test_an_encoder_hands_on_what_torchvisions_classifier_takes(models: ModuleType) -> None:
+    published = models.densenet121().eval()
+    model = nets.build(config.Encoder(name="densenet121", stem="imagenet"), SMALL, 3, 32, 0)
+    weights = {name: value for name, value in published.state_dict().items() if not name.startswith("classifier.")}
+    model.encoder.load_state_dict(weights)
+    pixels = images(2, 3, 32)
+    torch.testing.assert_close(published.classifier(encode(model.encoder, pixels)), encode(published, pixels))
+
+
+@pytest.mark.parametrize("name", ["wide_resnet50_2", "resnext50_32x4d"])
+def test_the_wide_and_split_resnets_have_the_small_stem_too(name: str) -> None:
+    encoder = config.Encoder(name=name, stem_padding=2)  # pyright: ignore[reportArgumentType]
+    net, seen = on_meta(encoder, SMALL, 3, 32).encoder, []
+    net.get_submodule("layer1").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    net(torch.empty(2, 3, 32, 32, device="meta"))
+    assert seen == [(2, 64, 34, 34)]
+
+
+def test_a_layer_depends_on_its_seed_and_leaves_the_global_state_alone() -> None:
+    before = torch.get_rng_state()
+    one, again, other = (nets.linear(5, 3, seed) for seed in (1, 1, 2))
+    assert same(one, again) and not same(one, other) and torch.equal(before, torch.get_rng_state())
+    assert len({nets.stream(seed, number) for seed in range(10) for number in range(10)}) == 100
+
+
+@pytest.mark.parametrize("batch_norm", ["joint", "per_view"])
+def test_views_are_projected_as_batches_or_one_by_one(batch_norm: str) -> None:
+    model, views = nets.build(NARROW, SMALL, 3, 16, 0), images(12, 3, 16).unflatten(0, (3, 4))
+    found = nets.project(model, views, batch_norm, "float32")
+    expected = [model(views.flatten(0, 1))] if batch_norm == "joint" else [model(view) for view in views]
+    for ours, parts in zip(found, zip(*expected, strict=True), strict=True):
+        torch.testing.assert_close(ours.flatten(0, 1), torch.cat(parts))
+
+
 # Projectors.
 
 
@@ -224,8 +273,18 @@ def test_without_a_projector_the_loss_sees_the_embedding() -> None:
         (config.Encoder(name="narrow_resnet", stem="imagenet"), 64, "stem: narrow_resnet"),
         (config.Encoder(name="resnet18", stem="imagenet", stem_padding=0), 64, "stem_padding: 0"),
         (config.Encoder(name="resnet18", stem="imagenet"), 28, "side: 28 .* stride of 32"),
+        (config.Encoder(name="vit_b_16"), 224, "stem: vit_b_16 .* write stem: imagenet"),
+        (config.Encoder(name="vit_b_16", stem="imagenet"), 64, "side: vit_b_16 takes 224 pixels a side, not 64"),
+        (config.Encoder(name="swin_t", stem="imagenet"), 32, "side: swin_t takes 224 pixels"),
+        (config.Encoder(name="alexnet", stem="imagenet"), 32, "side: 32 .* fewer than the 64 of alexnet"),
+        (config.Encoder(name="densenet121", stem="imagenet", stem_relu=False), 64, "stem_padding, stem_relu"),
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(encoder: config.Encoder, side: int, message: str) -> None:
     with pytest.raises(config.Problem, match=message):
         nets.build(encoder, SMALL, 3, side, 0)
+
+
+def test_grey_images_are_refused_where_torchvisions_stem_is_kept() -> None:
+    with pytest.raises(config.Problem, match="swin_t takes images of 3 channels, not 1; take a ResNet"):
+        nets.build(config.Encoder(name="swin_t", stem="imagenet"), SMALL, 1, 224, 0)

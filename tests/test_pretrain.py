@@ -1,12 +1,27 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 from test_config import cell
 
 from entia import embed, nets, pretrain
-from entia.config import Augmentation, Embed, Encoder, Optimizer, Problem, Projector, Subset, VICReg
+from entia.config import (
+    BYOL,
+    Augmentation,
+    BarlowTwins,
+    Diet,
+    Embed,
+    Encoder,
+    MoCo,
+    Optimizer,
+    Problem,
+    Projector,
+    SDiet,
+    SimCLR,
+    SpectralContrastive,
+    Subset,
+    Supervised,
+    VICReg,
+)
 from entia.pretrain import Data, learning_rate
 
 
@@ -15,7 +30,22 @@ def data() -> Data:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(96, 1, 4, 4, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, size=(12, 12), mode="bilinear")
-    return Data((255 * smooth).to(torch.uint8), torch.arange(96) * 7)
+    return Data((255 * smooth).to(torch.uint8), torch.arange(96) * 7, torch.arange(96) % 4)
+
+
+METHODS = {
+    "barlow_twins": BarlowTwins(weight=0.005),
+    "vicreg": VICReg(),
+    "simclr": SimCLR(),
+    "spectral_contrastive": SpectralContrastive(weight=0.5),
+    "diet": Diet(lr_factor=2.0, decay_factor=0.5, bias=True),
+    "sdiet": SDiet(normalise=True, temperature=0.5),
+    "supervised": Supervised(),
+    "byol": BYOL(momentum=0.9),
+    "moco": MoCo(momentum=0.9, queue=100),
+}
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+ADAMW = Optimizer(name="adamw", lr=0.01, weight_decay=0.05, schedule="cosine", warmup=1.0)
 
 
 def small(**fields):
@@ -57,6 +87,99 @@ def test_a_resumed_run_ends_with_the_bytes_of_an_uninterrupted_one(name, stop, d
     rest = run(config, data, state=whole[stop - 1].state, epoch=stop)
     assert [progress.epoch for progress in rest] == list(range(stop + 1, 4))
     assert same(whole[-1].weights, rest[-1].weights) and same(whole[-1].state, rest[-1].state)
+
+
+@every_method
+def test_every_methods_own_state_is_resumed(method, data):
+    config = small(method=method, optimizer=ADAMW, online_probe=True, drop_last=False, batch=40)
+    whole = run(config, data, test=data)
+    rest = run(config, data, test=data, state=whole[0].state, epoch=1)
+    for ours, theirs in zip(rest, whole[1:], strict=True):
+        assert same(ours.weights, theirs.weights) and same(ours.state, theirs.state)
+        assert ours.row["loss"] == theirs.row["loss"]
+        assert ours.row["probe_accuracy"] == theirs.row["probe_accuracy"]
+
+
+@every_method
+def test_every_method_trains_every_number(method, data):
+    first, last = (run(small(method=method, optimizer=ADAMW), data)[at].state for at in (0, -1))
+    for name, part in first.items():
+        if name.startswith(("model/", "objective/")) and part.is_floating_point():
+            assert not torch.equal(part, last[name]), name
+
+
+@every_method
+def test_training_leaves_the_global_random_state_alone(method, data):
+    before = torch.get_rng_state()
+    run(small(method=method, optimizer=ADAMW, epochs=1), data)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_dropout_is_drawn_anew_each_epoch_and_as_in_an_uninterrupted_run(data, monkeypatch):
+    build = nets._encoder
+    monkeypatch.setattr(nets, "_encoder", lambda *a: build(*a).append(torch.nn.Dropout(0.5)))
+    whole = run(small(), data)
+    rest = run(small(), data, state=whole[0].state, epoch=1)
+    assert same(whole[-1].state, rest[-1].state)
+    assert not same(whole[0].weights, run(small(seed=1), data)[0].weights)
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+@every_method
+def test_labels_reach_supervised_training_alone(method, data):
+    config = small(method=method, optimizer=ADAMW, epochs=2)
+    other = data._replace(label=data.label.flip(0))
+    alike = same(run(config, data)[-1].state, run(config, other)[-1].state)
+    assert alike == (not isinstance(method, Supervised))
+
+
+@every_method
+def test_the_encoder_is_the_same_with_and_without_an_online_probe(method, data):
+    without, probed = (
+        run(small(method=method, optimizer=ADAMW, epochs=2, online_probe=on), data, test=data) for on in (False, True)
+    )
+    assert same(without[-1].weights, probed[-1].weights)
+    assert [one.row["loss"] for one in without] == [one.row["loss"] for one in probed]
+    assert {name: part for name, part in probed[-1].row.items() if name not in without[-1].row}.keys() == {
+        "probe_loss", "probe_accuracy"
+    }  # fmt: skip
+
+
+def bright() -> Data:
+    """Two classes that brightness tells apart."""
+    label = torch.arange(96) % 2
+    noise = torch.randint(0, 60, (96, 1, 12, 12), generator=torch.Generator().manual_seed(0))
+    return Data((noise + 180 * label[:, None, None, None]).to(torch.uint8), torch.arange(96), label)
+
+
+def test_the_online_probe_reads_a_label_that_can_be_read_and_not_one_that_cannot():
+    data = bright()
+    fair = Augmentation(jitter=0.0)
+    config = small(
+        method=Diet(), views=1, optimizer=Optimizer(name="adamw", lr=0.01), epochs=6, online_probe=True,
+        augmentation=fair, encoder=Encoder(name="narrow_resnet", width=4),
+    )  # fmt: skip
+    rows = [progress.row for progress in run(config, data, test=data)]
+    assert rows[-1]["probe_accuracy"] > 0.95 and rows[-1]["probe_loss"] < rows[0]["probe_loss"]
+    shuffled = data._replace(label=torch.randint(0, 2, (96,), generator=torch.Generator().manual_seed(1)))
+    assert run(config, shuffled, test=data)[-1].row["probe_accuracy"] < 0.95
+
+
+def test_probe_accuracy_is_the_share_of_the_test_images_told_rightly(data):
+    config = small(online_probe=True, optimizer=ADAMW)
+    last = run(config, data, test=data)[-1]
+    stage = Embed(pretrain=config, on=Subset(dataset="mnist5k"))
+    features = embed.embed(stage, last.weights, data.pixels, data.index)
+    told = features @ last.state["probe/weight"].mT + last.state["probe/bias"]
+    assert last.row["probe_accuracy"] == pytest.approx(float((told.argmax(1) == data.label).double().mean()))
+
+
+def test_an_online_probe_needs_labels_and_test_images(data):
+    for train, test in ((data._replace(label=None), None), (data, None)):
+        with pytest.raises(ValueError, match="online_probe: needs labels and test images"):
+            run(small(online_probe=True), train, test=test)
 
 
 def test_the_seed_changes_the_result(data):
@@ -109,22 +232,34 @@ def test_batch_norm_per_view_differs_from_joint_by_its_statistics_alone(data):
 
 def test_learning_rate_schedules_have_their_known_values():
     constant = Optimizer(lr=0.1)
-    assert {learning_rate(constant, progress, 10) for progress in (0.0, 5.0, 10.0)} == {0.1}
+    assert {learning_rate(constant, progress, 10, 64) for progress in (0.0, 5.0, 10.0)} == {0.1}
     warm = Optimizer(lr=0.1, schedule="cosine", warmup=2.0, floor=0.1)
-    assert learning_rate(warm, 1.0, 10) == pytest.approx(0.05)
-    assert learning_rate(warm, 2.0, 10) == pytest.approx(0.1)
-    assert learning_rate(warm, 6.0, 10) == pytest.approx(0.1 * (0.1 + 0.9 * 0.5))
-    assert learning_rate(warm, 10.0, 10) == pytest.approx(0.01)
+    assert learning_rate(warm, 1.0, 10, 64) == pytest.approx(0.05)
+    assert learning_rate(warm, 2.0, 10, 64) == pytest.approx(0.1)
+    assert learning_rate(warm, 6.0, 10, 64) == pytest.approx(0.1 * (0.1 + 0.9 * 0.5))
+    assert learning_rate(warm, 10.0, 10, 64) == pytest.approx(0.01)
     step = Optimizer(lr=0.1, schedule="step")
-    values = [learning_rate(step, progress, 100) for progress in (49.9, 50.0, 74.9, 75.0)]
+    values = [learning_rate(step, progress, 100, 64) for progress in (49.9, 50.0, 74.9, 75.0)]
     assert values == pytest.approx([0.1, 0.01, 0.01, 0.001])
 
 
-def test_lars_scales_a_step_to_the_weights_norm():
-    parameter = torch.nn.Parameter(torch.full((4, 4), 2.0))
-    parameter.grad = torch.full((4, 4), 1e6)
-    pretrain._lars([parameter], weight_decay=0.0)
-    assert math.isclose(float(parameter.grad.norm()), 1e-3 * float(parameter.detach().norm()), rel_tol=1e-5)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("diet_i", {0.0: 0.0, 5.0: 0.5, 10.0: 1.0, 105.0: (1 + 0.001) / 2, 200.0: 0.001}),
+        ("diet_ii", {0.0: 0.001, 2.5: (1 + 0.001) / 2, 5.0: 1.0, 15.0: 1.0, 107.5: (1 + 0.005) / 2, 200.0: 0.005}),
+        ("diet_iii", {0.0: 0.0, 2.5: 0.5, 5.0: 1.0, 102.5: (1 + 0.005) / 2, 200.0: 0.005}),
+    ],
+)
+def test_diets_candidate_schedules_are_those_of_the_specification(name, values):
+    optimizer = Optimizer(lr=0.2, schedule=name)
+    for progress, share in values.items():
+        assert learning_rate(optimizer, progress, 200, 64) == pytest.approx(0.2 * share, abs=1e-12)
+
+
+def test_the_learning_rate_grows_with_the_batch_where_it_is_asked_to():
+    scaled = Optimizer(lr=0.001, lr_per=256)
+    assert [learning_rate(scaled, 0.0, 10, batch) for batch in (128, 256, 2048)] == pytest.approx([5e-4, 1e-3, 8e-3])
 
 
 # --- embeddings ---------------------------------------------------------------------------------------------------

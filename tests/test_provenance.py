@@ -1,8 +1,12 @@
 import ast
+from typing import get_args
 
+import msgspec
 import pytest
+from test_config import cell
 
 from entia import provenance
+from entia.config import Method, Optimizer
 
 
 def plain(text: str) -> str:
@@ -44,6 +48,20 @@ def test_an_edit_of_a_module_changes_the_stages_that_use_it_alone(monkeypatch):
     assert {stage for stage in stages if before[stage] != after[stage]} == {"pretrain"}
 
 
+@pytest.mark.parametrize("tag", [struct.__struct_config__.tag for struct in get_args(Method)])
+def test_a_method_is_fixed_by_its_own_family(tag):
+    weight = {"weight": 1.0} if tag in ("barlow_twins", "spectral_contrastive") else {}
+    method, optimizer = msgspec.convert({"name": tag, **weight}, Method), Optimizer(name="adamw")
+    found = provenance.stage_modules("pretrain", cell(method=method, optimizer=optimizer))
+    families = {module for module in provenance._closure(found) if module.startswith("losses.")}
+    expected = {
+        "barlow_twins": {"redundancy"}, "vicreg": {"redundancy"}, "simclr": {"contrastive", "redundancy"},
+        "spectral_contrastive": {"contrastive", "redundancy"}, "diet": {"instance"}, "sdiet": {"instance"},
+        "supervised": {"instance"}, "byol": {"momentum"}, "moco": {"momentum"},
+    }  # fmt: skip
+    assert families == {f"losses.{name}" for name in expected[tag]}
+
+
 def test_every_module_belongs_to_a_stage_or_is_named_beside_them():
     stages = (
         "datasets",
@@ -55,6 +73,8 @@ def test_every_module_belongs_to_a_stage_or_is_named_beside_them():
         "page",
         "losses.redundancy",
         "losses.contrastive",
+        "losses.instance",
+        "losses.momentum",
     )
     folder = provenance.HERE
     modules = {".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("*.py")}

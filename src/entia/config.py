@@ -5,6 +5,7 @@ it; the slug is for people and is never parsed. Nothing here imports torch, so t
 """
 
 import hashlib
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -18,7 +19,7 @@ Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 
 Positive = Annotated[float, Meta(gt=0, description="a positive number")]
 NonNegative = Annotated[float, Meta(ge=0, description="a number, zero or more")]
 
-DATASETS = ("mnist5k", "cifar10", "cifar100")
+DATASETS = ("mnist5k", "cifar10", "cifar100", "stl10")
 FOLDER = "image_folder/"
 
 
@@ -85,11 +86,17 @@ class Augmentation(Config):
 class Encoder(Config):
     """The network whose pooled output is the embedding."""
 
-    name: Literal["narrow_resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+    name: Literal[
+        "narrow_resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+        "wide_resnet50_2", "resnext50_32x4d", "densenet121", "convnext_tiny", "convnext_small",
+        "swin_t", "swin_s", "vit_b_16", "alexnet",
+    ]  # fmt: skip
+    """narrow_resnet is ours; the others are torchvision's. Of the DIET papers' list MLP-Mixer is left out: torchvision
+    has none."""
     width: Count = 64
     """Channels of the first stage. The later stages have 2, 4 and 8 times as many."""
     stem: Literal["small", "imagenet"] = "small"
-    """small: 3 × 3 convolution with stride 1 and no max-pool; imagenet: torchvision's own."""
+    """small: 3 × 3 convolution with stride 1 and no max-pool, for ResNets alone; imagenet: torchvision's own."""
     stem_padding: Whole = 1
     stem_relu: bool = True
     """False: without the ReLU after the first batch-norm, as the small-projector papers' code ran (spec §4.3)."""
@@ -140,13 +147,94 @@ class SimCLR(Config, tag_field="name", tag="simclr"):
 
 
 class SpectralContrastive(Config, tag_field="name", tag="spectral_contrastive"):
-    """The papers' reformulated loss: (1/m) Σ‖z_v − z̄‖² + β‖E[z̄z̄ᵀ] − I‖² (spec §2.2; β = 1 is spectral contrastive)."""
+    """The papers' reformulated loss: (1/m) Σ‖z_v − z̄‖² + β‖E[z̄z̄ᵀ] − I‖² (spec §2.2).
+
+    With negatives between view means, the spectral contrastive loss (2106.04156) has the same minimisers at
+    β = (m − 1)/2.
+    """
 
     weight: NonNegative
     """β."""
 
 
-Method = BarlowTwins | VICReg | SimCLR | SpectralContrastive
+class Diet(Config, tag_field="name", tag="diet"):
+    """DIET (2302.10260, 2406.10743): cross-entropy of a linear head on the datum's index; one view is enough.
+
+    Meant without a projector (projector.depth 0), which is not forced.
+    """
+
+    smoothing: Held = 0.8
+    """Label smoothing a: the own index's target is 1 − a + a/N (spec §1.1, §2.1)."""
+    lr_factor: Positive = 1.0
+    """Times the learning rate, for the head alone (spec §1.2)."""
+    decay_factor: NonNegative = 1.0
+    """Times the weight decay, for the head alone (spec §1.2)."""
+    bias: bool = False
+    """Whether the head has a bias: the sources disagree (spec §1.2)."""
+
+
+class SDiet(Config, tag_field="name", tag="sdiet"):
+    """s-DIET, memory-efficient DIET (OpenReview GFNTbsVFlP, 4NgxI6Z74n): the softmax runs over the batch's own rows.
+
+    The papers' equations could not be read: this is the reading of spec §9. The head has no bias, and an AdamW of its
+    own that touches the batch's rows alone. A projector is the `projector` field's business.
+    """
+
+    smoothing: Held = 0.8
+    """Label smoothing over the batch's rows. Whether the papers keep DIET's is not known."""
+    lr_factor: Positive = 1.0
+    decay_factor: NonNegative = 1.0
+    normalise: bool = False
+    """True: features are scaled to unit length. The head's rows are not."""
+    temperature: Positive = 1.0
+    """What the logits are divided by. The papers' is not known."""
+    catch_up: bool = True
+    """True: the AdamW steps that a row missed are applied when it is next visited; False: they are left out."""
+    offload: bool = False
+    """True: the head and its optimiser's state lie in the host's memory, and the batch's rows alone on the device."""
+
+
+class Supervised(Config, tag_field="name", tag="supervised"):
+    """Cross-entropy of a linear head (with bias) on labels: the DIET papers' other curve (spec §2.1)."""
+
+    smoothing: Held = 0.0
+
+
+class BYOL(Config, tag_field="name", tag="byol"):
+    """BYOL (2006.07733), for any number of views: a predictor's output against the target network's projection."""
+
+    momentum: Held = 0.996
+    """τ, what the target keeps of itself a step, at the start (as in the paper and in mmpretrain's defaults)."""
+    course: Literal["cosine", "constant"] = "cosine"
+    """cosine: τ rises to 1 over the run by half a cosine; constant: it stays."""
+    hidden: Count | None = None
+    """Hidden width of the predictor (Linear, batch-norm, ReLU, Linear); None: the projector's width. 4096 for a
+    projector of 256 in the paper."""
+
+
+class MoCo(Config, tag_field="name", tag="moco"):
+    """MoCo v2 (1911.05722, 2003.04297): keys of a momentum encoder, negatives from a queue; for any number of views.
+
+    Symmetric: every view is a query for every other view's key (v2 has one direction of two views). There is no
+    shuffling of batch-norm, which needs several devices.
+    """
+
+    momentum: Held = 0.999
+    """What the key network keeps of itself a step (facebookresearch/moco's default)."""
+    temperature: Positive = 0.2
+    """v2's, by facebookresearch/moco's README; v1 has 0.07."""
+    queue: Count = 65536
+    """Keys kept (facebookresearch/moco's default; 4096 in its CIFAR-10 notebook)."""
+
+
+MultiView = BarlowTwins | VICReg | SimCLR | SpectralContrastive
+"""Methods whose loss is a function of the views' projections alone."""
+
+Method = MultiView | Diet | SDiet | Supervised | BYOL | MoCo
+
+COURSES = {"diet_i": (10.0, 0.0, 0.0, 0.001), "diet_ii": (5.0, 0.001, 10.0, 0.005), "diet_iii": (5.0, 0.0, 0.0, 0.005)}
+"""The three candidates for DIET's schedule (spec §2.1, where they have these numbers). Epochs of linear warm-up, share
+of lr where it begins, epochs at lr, share of lr where the cosine ends."""
 
 
 class Optimizer(Config):
@@ -154,17 +242,26 @@ class Optimizer(Config):
 
     name: Literal["adam", "adamw", "sgd", "lars"] = "adam"
     lr: Positive = 1e-3
+    lr_per: Count | None = None
+    """Images a batch that `lr` is meant for: the learning rate is lr · batch / lr_per. None: lr, whatever the batch."""
     weight_decay: NonNegative = 1e-6
     momentum: Held = 0.9
     """Of sgd and lars."""
     betas: tuple[Held, Held] = (0.9, 0.999)
     """Of adam and adamw."""
-    schedule: Literal["constant", "cosine", "step"] = "constant"
-    """step: × 0.1 at 50 % and at 75 % of training."""
+    schedule: Literal["constant", "cosine", "step", "diet_i", "diet_ii", "diet_iii"] = "constant"
+    """step: × 0.1 at 50 % and at 75 % of training. diet_…: cosines with warm-up and floor of their own: `COURSES`."""
     warmup: NonNegative = 0.0
-    """Epochs of linear warm-up."""
+    """Epochs of linear warm-up from 0."""
     floor: Held = 0.0
     """Share of lr where the cosine ends."""
+
+    def __post_init__(self) -> None:
+        if self.schedule in COURSES and (self.warmup or self.floor):
+            raise ValueError(
+                f"schedule: {self.schedule} has a warm-up and a floor of its own; "
+                "leave warmup and floor out, or take schedule: cosine"
+            )
 
 
 class Pretrain(Config):
@@ -177,6 +274,7 @@ class Pretrain(Config):
     method: Method
     optimizer: Optimizer
     views: Count
+    """Two or more for methods that compare views; diet, sdiet and supervised train on any number, one included."""
     epochs: Count
     """Passes over the unique images; an epoch of K views processes K view-images an image."""
     batch: Count
@@ -192,6 +290,13 @@ class Pretrain(Config):
     threads: Count = 1
     """Threads on a CPU. They change a sum's last bits, so they are part of what fixes a result."""
     seed: Whole = 0
+    online_probe: bool = False
+    """A linear layer (with bias) trained on labels along the way, on the detached embeddings of the augmented views, by
+    the same optimiser, rate and schedule (DIET spec §3.1). The encoder is the same with and without it."""
+
+    def __post_init__(self) -> None:
+        for problem in _cross_field(self):
+            raise ValueError(problem)
 
 
 class Embed(Config):
@@ -212,7 +317,7 @@ class Embed(Config):
 class Ridge(Config, tag_field="name", tag="ridge"):
     """Least squares on one-hot labels with an L2 penalty, chosen on the validation split."""
 
-    penalties: tuple[Positive, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    penalties: tuple[Positive, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
     """Relative to the mean squared (centred) feature."""
 
 
@@ -254,6 +359,31 @@ class Readout(Config):
 Stage = Subset | Pretrain | Embed | Readout
 
 
+def features(encoder: Encoder) -> int:
+    """Width of the embedding."""
+    return {
+        "narrow_resnet": 8 * encoder.width, "resnet18": 512, "resnet34": 512, "densenet121": 1024, "convnext_tiny": 768,
+        "convnext_small": 768, "swin_t": 768, "swin_s": 768, "vit_b_16": 768, "alexnet": 4096,
+    }.get(encoder.name, 2048)  # fmt: skip
+
+
+def head_bytes(config: Pretrain, count: int) -> int:
+    """Bytes that DIET's or s-DIET's head, weights and optimiser state, holds on the device for `count` images; else 0.
+
+    DIET: 4 N K (1 + moments), with 2 moments of adam and adamw, 1 of sgd and lars; a step holds N K more for the
+    gradient, and logits of at most `losses.instance.CHUNK` values. s-DIET: the same and 8 N for each row's last step,
+    or, offloaded, the rows of one batch; its gradient has a batch's rows alone.
+    """
+    width = config.projector.width if config.projector.depth else features(config.encoder)
+    match config.method:
+        case Diet(bias=bias):
+            return 4 * count * (width + bias) * (3 if config.optimizer.name in ("adam", "adamw") else 2)
+        case SDiet(offload=offload):
+            return 12 * config.batch * width if offload else count * (12 * width + 8)
+        case _:
+            return 0
+
+
 def key(config: Stage) -> str:
     """Ten hex digits of the SHA-256 of the config's canonical JSON (sorted keys, every field)."""
     return hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()[:10]
@@ -265,14 +395,14 @@ def name(config: Stage) -> str:
 
 
 def label(config: Stage) -> str:
-    """The config in the user's words: `barlow_twins 0.005, 4 views, width 256, cifar10 50 %, seed 0`."""
+    """The config in the user's words: `barlow_twins (weight 0.005), 4 views, width 256, cifar10 50 %, seed 0`."""
     match config:
         case Subset():
             return f"{config.dataset} {_percent(config)} %"
         case Pretrain():
             return (
-                f"{_method(config.method)}, {config.views} views, width {config.projector.width}, "
-                f"{label(config.subset)}, seed {config.seed}"
+                f"{_method(config.method)}, {config.views} view{'s' * (config.views > 1)}, "
+                f"{_projector(config.projector)}, {label(config.subset)}, seed {config.seed}"
             )
         case Embed():
             return label(config.pretrain) + (f", on {config.on.dataset}" if _is_transfer(config) else "")
@@ -285,7 +415,8 @@ def _slug(config: Stage) -> str:
         case Subset():
             return f"{config.dataset.replace('/', '_')}-{_percent(config)}pct"
         case Pretrain():
-            parts = (_tag(config.method), f"v{config.views}", f"d{config.projector.width}")
+            width = config.projector.width if config.projector.depth else 0
+            parts = (_tag(config.method), f"v{config.views}", f"d{width}")
             return "-".join((*parts, _slug(config.subset), f"s{config.seed}"))
         case Embed():
             return _slug(config.pretrain) + (f"-on-{_slug(config.on)}" if _is_transfer(config) else "")
@@ -297,10 +428,45 @@ def _is_transfer(config: Embed) -> bool:
     return config.on.dataset != config.pretrain.subset.dataset
 
 
+def _cross_field(config: Pretrain) -> Iterator[str]:
+    """What is wrong between the fields of a cell."""
+    method, optimizer = config.method, config.optimizer
+    if config.views == 1 and not isinstance(method, Diet | SDiet | Supervised):
+        yield f"views: 1 leaves {_tag(method)} nothing to compare; take 2 or more (diet, sdiet, supervised: 1 or more)"
+    if isinstance(method, MoCo) and method.queue < config.views * config.batch:
+        yield f"method.queue: {method.queue} is less than a step's {config.views * config.batch} keys (views × batch)"
+    if isinstance(method, SDiet) and optimizer.name != "adamw":
+        yield f"optimizer.name: {optimizer.name!r}, but sdiet's head is trained by adamw; take adamw"
+    if (
+        isinstance(method, SDiet)
+        and _peak(config) * method.lr_factor * optimizer.weight_decay * method.decay_factor >= 1
+    ):
+        yield "method.decay_factor: lr × weight decay of the head is 1 or more; lower it or optimizer.weight_decay"
+    if optimizer.schedule in COURSES and config.epochs <= (
+        start := COURSES[optimizer.schedule][0] + COURSES[optimizer.schedule][2]
+    ):
+        yield (
+            f"epochs: {config.epochs} end before {optimizer.schedule} has begun to fall, after {start:g}; "
+            "take more epochs, or schedule: cosine with a shorter warmup"
+        )
+
+
+def _peak(config: Pretrain) -> float:
+    return config.optimizer.lr * (config.batch / config.optimizer.lr_per if config.optimizer.lr_per else 1)
+
+
+def _projector(config: Projector) -> str:
+    return f"width {config.width}" if config.depth else "no projector"
+
+
 def _method(config: Method) -> str:
-    """A method's tag and its loss weights."""
-    weights = [value for value in msgspec.to_builtins(config).values() if type(value) in (int, float)]
-    return f"{_tag(config)} {':'.join(f'{weight:g}' for weight in weights)}"
+    """A method's tag, and its numbers where they are not its defaults."""
+    numbers = [
+        f"{field.name} {getattr(config, field.name):g}"
+        for field in msgspec.structs.fields(config)
+        if type(getattr(config, field.name)) in (int, float) and getattr(config, field.name) != field.default
+    ]
+    return _tag(config) + (f" ({', '.join(numbers)})" if numbers else "")
 
 
 def _percent(config: Subset) -> str:

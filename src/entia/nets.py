@@ -1,14 +1,27 @@
 """Encoders and projectors.
 
-The ResNets are torchvision's, which takes seconds to import and is imported only by them. `narrow_resnet` is ours,
-since none of torchvision's trains in seconds on one core.
+All but `narrow_resnet` are torchvision's, which takes seconds to import and is imported only by them. `narrow_resnet`
+is ours, since none of torchvision's trains in seconds on one core.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from entia import config
+
+RESNETS = (
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "resnext50_32x4d"
+)  # fmt: skip
+TRANSFORMERS = ("swin_t", "swin_s", "vit_b_16")
+CLASSIFIERS = {
+    "densenet121": "classifier", "convnext_tiny": "classifier.2", "convnext_small": "classifier.2", "swin_t": "head",
+    "swin_s": "head", "vit_b_16": "heads", "alexnet": "classifier.6",
+}  # fmt: skip
+"""What is removed of torchvision's networks besides ResNets: the last linear layer, whose input is the embedding."""
 
 
 class Model(nn.Module):
@@ -26,6 +39,20 @@ class Model(nn.Module):
         """The embedding, and its projection that the loss sees."""
         embedding = self.encoder(pixels)
         return embedding, self.projector(embedding)
+
+
+def project(
+    model: Model, views: Float[Tensor, "views batch channel side side"], batch_norm: str, precision: str
+) -> tuple[Float[Tensor, "views batch feature"], Float[Tensor, "views batch dim"]]:
+    """Embeddings and projections of all views, by `config.Pretrain.batch_norm` and `.precision`."""
+    low = precision == "bfloat16"
+    with torch.autocast(views.device.type, torch.bfloat16) if low else nullcontext():
+        if batch_norm == "per_view":
+            passed = [model(view.contiguous(memory_format=torch.channels_last)) for view in views]
+            embedding, z = (torch.stack(parts) for parts in zip(*passed, strict=True))
+            return embedding, z
+        embedding, z = model(views.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+    return embedding.unflatten(0, views.shape[:2]), z.unflatten(0, views.shape[:2])
 
 
 class Block(nn.Module):
@@ -58,12 +85,41 @@ def build(encoder: config.Encoder, projector: config.Projector, channels: int, s
 
     Raises: config.Problem, where the encoder's fields do not go together or the images are too small for it.
     """
-    _check(encoder, side)
-    with torch.random.fork_rng(devices=[]):
+    _check(encoder, channels, side)
+    with seeded(seed):
+        net = _encoder(encoder, channels)
+        features = config.features(encoder)
+        return Model(net, _projector(projector, features), features)
+
+
+def linear(inputs: int, outputs: int, seed: int, bias: bool = True) -> nn.Linear:
+    """A linear layer with torch's own initial law, uniform to ±1/√inputs, from this seed and nothing else."""
+    with seeded(seed):
+        return nn.Linear(inputs, outputs, bias)
+
+
+def mlp(inputs: int, hidden: int, outputs: int, seed: int) -> nn.Module:
+    """Linear (no bias), batch-norm, ReLU, linear, from this seed and nothing else."""
+    with seeded(seed):
+        return _mlp(inputs, hidden, outputs, depth=2)
+
+
+def stream(seed: int, number: int) -> int:
+    """A seed for something beside the model: torch uses the lower 32 bits of a seed alone."""
+    return (seed + 0x9E3779B9 * number) % 2**32
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """The default random generators of the CPU, and of a GPU if given one, start from `seed`; then are as before."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
         # Not torch.manual_seed, which would reseed every GPU as well.
         torch.default_generator.manual_seed(seed)
-        net, features = _narrow_resnet(encoder, channels) if _is_narrow(encoder) else _resnet(encoder, channels)
-        return Model(net, _projector(projector, features), features)
+        if devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def parameters_count(module: nn.Module) -> int:
@@ -75,23 +131,47 @@ def _is_narrow(encoder: config.Encoder) -> bool:
     return encoder.name == "narrow_resnet"
 
 
-def _check(encoder: config.Encoder, side: int) -> None:
-    stride = 8 if encoder.stem == "small" else 32
-    if side < stride:
-        raise config.Problem(
-            f"side: {side} pixels are fewer than {encoder.name}'s stride of {stride} ({encoder.stem} stem)"
-        )
-    if _is_narrow(encoder) and encoder.stem != "small":
+def _check(encoder: config.Encoder, channels: int, side: int) -> None:
+    name, narrow = encoder.name, _is_narrow(encoder)
+    if not narrow and encoder.width != 64:
+        raise config.Problem(f"width: {name} is torchvision's, 64 wide, not {encoder.width}; see narrow_resnet")
+    if narrow and encoder.stem != "small":
         raise config.Problem(f"stem: narrow_resnet has the small stem alone, not {encoder.stem!r}")
-    if not _is_narrow(encoder) and encoder.width != 64:
-        raise config.Problem(f"width: {encoder.name} is torchvision's, 64 wide, not {encoder.width}; see narrow_resnet")
+    if name in CLASSIFIERS:
+        _check_fixed(encoder, channels, side)
+        return
     if encoder.stem != "small" and encoder.stem_padding != 1:
         raise config.Problem(
             f"stem_padding: {encoder.stem_padding} is of the small stem; leave it out with {encoder.stem!r}"
         )
+    stride = 8 if encoder.stem == "small" else 32
+    if side < stride:
+        raise config.Problem(f"side: {side} pixels are fewer than {name}'s stride of {stride} ({encoder.stem} stem)")
 
 
-def _narrow_resnet(encoder: config.Encoder, channels: int) -> tuple[nn.Module, int]:
+def _check_fixed(encoder: config.Encoder, channels: int, side: int) -> None:
+    """Networks that are taken as torchvision has them."""
+    name = encoder.name
+    if encoder.stem == "small":
+        raise config.Problem(f"stem: {name} has its own alone; write stem: imagenet")
+    if encoder.stem_padding != 1 or not encoder.stem_relu:
+        raise config.Problem(f"stem_padding, stem_relu: {name} has neither; leave them out")
+    if channels != 3:
+        raise config.Problem(f"{name} takes images of 3 channels, not {channels}; take a ResNet")
+    if name in TRANSFORMERS and side != 224:
+        raise config.Problem(f"side: {name} takes 224 pixels a side, not {side}; set augmentation.size: 224")
+    least = 64 if name == "alexnet" else 32
+    if side < least:
+        raise config.Problem(f"side: {side} pixels are fewer than the {least} of {name}; set augmentation.size")
+
+
+def _encoder(encoder: config.Encoder, channels: int) -> nn.Module:
+    if _is_narrow(encoder):
+        return _narrow_resnet(encoder, channels)
+    return _resnet(encoder, channels) if encoder.name in RESNETS else _without_classifier(encoder.name)
+
+
+def _narrow_resnet(encoder: config.Encoder, channels: int) -> nn.Module:
     """ResNet-10 with the small stem: one basic block a stage, stages 1, 2, 4 and 8 widths wide."""
     width = encoder.width
     net = nn.Sequential(
@@ -108,16 +188,24 @@ def _narrow_resnet(encoder: config.Encoder, channels: int) -> tuple[nn.Module, i
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             _initialise(module)
-    return net, 8 * width
+    return net
 
 
-def _resnet(encoder: config.Encoder, channels: int) -> tuple[nn.Module, int]:
+def _without_classifier(name: str) -> nn.Module:
+    """A network of torchvision whose output is its classifier's input."""
+    from torchvision.models import get_model
+
+    net = get_model(name, weights=None)
+    net.set_submodule(CLASSIFIERS[name], nn.Identity())
+    return net
+
+
+def _resnet(encoder: config.Encoder, channels: int) -> nn.Module:
     """A ResNet of torchvision without its classifier, with the stem that `encoder` asks for."""
     from torchvision.models import ResNet, get_model
 
     net = get_model(encoder.name, weights=None)
     assert isinstance(net, ResNet)
-    features = net.fc.in_features
     net.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     if encoder.stem == "small":
         net.conv1 = nn.Conv2d(channels, 64, 3, 1, encoder.stem_padding, bias=False)
@@ -127,7 +215,7 @@ def _resnet(encoder: config.Encoder, channels: int) -> tuple[nn.Module, int]:
     _initialise(net.conv1)
     if not encoder.stem_relu:
         net.relu = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]  # the blocks have ReLUs of their own
-    return net, features
+    return net
 
 
 def _initialise(convolution: nn.Conv2d) -> None:
@@ -138,8 +226,12 @@ def _initialise(convolution: nn.Conv2d) -> None:
 def _projector(projector: config.Projector, features: int) -> nn.Module:
     if projector.depth == 0:
         return nn.Identity()
-    width, layers = projector.width, nn.Sequential()
-    for _ in range(projector.depth - 1):
-        layers.extend((nn.Linear(features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)))
-        features = width
-    return layers.append(nn.Linear(features, width))
+    return _mlp(features, projector.width, projector.width, projector.depth)
+
+
+def _mlp(inputs: int, hidden: int, outputs: int, depth: int) -> nn.Module:
+    layers = nn.Sequential()
+    for _ in range(depth - 1):
+        layers.extend((nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)))
+        inputs = hidden
+    return layers.append(nn.Linear(inputs, outputs))

@@ -1,28 +1,33 @@
-"""One training loop for every method: views, encoder, projector, loss, update. Variation is data."""
+"""One training loop for every method: views, encoder, projector, objective, update. Variation is data."""
 
 import math
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from entia import losses, nets, views
-from entia.config import Optimizer, Pretrain, Problem, label
+from entia import losses, nets, optim, views
+from entia.config import COURSES, Optimizer, Pretrain, Problem, label
 
 Row = dict[str, float | int | str]
 State = dict[str, Tensor]
 
+CHUNK: Final = 500  # test images a pass, as embeddings have
+_PROBE, _NOISE = 4, 5  # random streams: the probe's start, and dropout
+
 
 class Data(NamedTuple):
-    """Training images on the device that trains."""
+    """Images on the device that trains, sorted by index."""
 
     pixels: UInt8[Tensor, "datum channel height width"]
     index: Int64[Tensor, "datum"]
+    label: Int64[Tensor, "datum"] | None = None
+    """Seen by supervised training and by the online probe alone."""
 
 
 class Progress(NamedTuple):
@@ -34,19 +39,26 @@ class Progress(NamedTuple):
     state: State
 
 
-def pretrain(config: Pretrain, data: Data, state: State | None = None, epoch: int = 0) -> Iterator[Progress]:
+def pretrain(
+    config: Pretrain, data: Data, state: State | None = None, epoch: int = 0, test: Data | None = None
+) -> Iterator[Progress]:
     """Trains an encoder, epoch by epoch, on the device of `data`.
 
     `state` and `epoch` are an earlier run's last `Progress`: training goes on after that epoch, and on a CPU ends with
     the same bytes as if it had never stopped. A row has the mean over the epoch's steps of the loss and of each
-    weighted term, the seconds spent training, view-images processed and peak memory in MiB, all of this epoch.
-    Raises `Problem` when a loss is not finite, naming the epoch and step.
+    weighted term, the seconds spent training, view-images processed and peak memory in MiB, all of this epoch; with an
+    online probe also `probe_loss`, the mean of its cross-entropy, which is no part of `loss`, and `probe_accuracy`, the
+    share of `test` (clean, encoder in evaluation mode) that it has right after this epoch. The best over epochs is
+    chosen on `test`, and no more than that.
+
+    Raises `Problem` when a loss is not finite, naming the epoch and step; ValueError without the labels or the test
+    images that the config needs.
     """
-    run = _Run(config, data)
+    run = _Run(config, data, test)
     if state is not None:
         run.restore(state)
     for now in range(epoch + 1, config.epochs + 1):
-        row = run.epoch(now)
+        row = run.epoch(now) | run.read_out()
         yield Progress(now, row, run.weights(), run.state())
 
 
@@ -55,34 +67,47 @@ def is_kept(config: Pretrain, epoch: int) -> bool:
     return epoch == config.epochs or bool(config.checkpoint_every and epoch % config.checkpoint_every == 0)
 
 
-def learning_rate(config: Optimizer, progress: float, epochs: int) -> float:
+def learning_rate(config: Optimizer, progress: float, epochs: int, batch: int) -> float:
     """The learning rate after `progress` epochs (a fraction within an epoch counts) of a run of `epochs`."""
-    if progress < config.warmup:
-        return config.lr * progress / config.warmup
+    top = config.lr * batch / config.lr_per if config.lr_per else config.lr
+    warmup, start, flat, floor = COURSES.get(config.schedule, (config.warmup, 0.0, 0.0, config.floor))
+    if progress < warmup:
+        return start * top + (1 - start) * top * progress / warmup
+    if config.schedule == "constant":
+        return top
     if config.schedule == "step":
-        return config.lr * 0.1 ** sum(progress >= share * epochs for share in (0.5, 0.75))
-    if config.schedule == "cosine":
-        done = (progress - config.warmup) / max(epochs - config.warmup, 1e-12)
-        return config.lr * (config.floor + (1 - config.floor) * (1 + math.cos(math.pi * min(done, 1.0))) / 2)
-    return config.lr
+        return top * 0.1 ** sum(progress >= share * epochs for share in (0.5, 0.75))
+    done = (progress - warmup - flat) / max(epochs - warmup - flat, 1e-12)
+    return top * (floor + (1 - floor) * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2)
 
 
 class _Run:
     """Everything that changes while a cell trains."""
 
-    def __init__(self, config: Pretrain, data: Data) -> None:
-        self.config, self.data, self.device = config, data, data.pixels.device
-        _, channels, height, _ = data.pixels.shape
-        side = config.augmentation.size or height
-        model = nets.build(config.encoder, config.projector, channels, side, config.seed)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.loss = losses.build(config.method)
-        self.parameters = list(self.model.parameters())
-        self.optimizer = _optimizer(config.optimizer, self.parameters, self.device)
-        count = len(data.index)
+    def __init__(self, config: Pretrain, data: Data, test: Data | None) -> None:
+        self.config, self.data, self.test, self.device = config, data, test, data.pixels.device
+        count, channels, height, _ = data.pixels.shape
         self.steps = count // config.batch if config.drop_last else math.ceil(count / config.batch)
         if self.steps == 0:
             raise Problem(f"{label(config)}: a batch of {config.batch} is more than its {count} images; lower `batch`")
+        times = ((epoch, step) for epoch in range(config.epochs) for step in range(self.steps))
+        self.rates = [
+            learning_rate(config.optimizer, epoch + step / self.steps, config.epochs, config.batch)
+            for epoch, step in times
+        ]
+        side = config.augmentation.size or height
+        model = nets.build(config.encoder, config.projector, channels, side, config.seed)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        classes = _classes(data, test)
+        self.objective = losses.objective(losses.Setting(config, self.model, count, classes, self.rates))
+        self.parts: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}
+        if config.online_probe:
+            if not classes or test is None:
+                raise ValueError("online_probe: needs labels and test images")
+            self.parts["probe"] = nets.linear(self.model.features, classes, nets.stream(config.seed, _PROBE)).to(
+                self.device
+            )
+        self.updates = optim.Updates(config.optimizer, [_group(part) for part in self.parts.values()])
 
     def epoch(self, epoch: int) -> Row:
         config = self.config
@@ -93,14 +118,13 @@ class _Run:
         bad = torch.full((), -1, device=self.device)
         start = time.perf_counter()
         self.model.train()
-        for step in range(self.steps):
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(config.optimizer, epoch - 1 + step / self.steps, config.epochs)
-            terms = self.step(order[step * config.batch : (step + 1) * config.batch], epoch)
-            for name, term in terms.items():
-                totals[name] = totals.get(name, 0) + term
-            # remembered on the device and read once an epoch: asking every step would stop the device every step
-            bad = torch.where((bad < 0) & ~torch.isfinite(terms["loss"]), step, bad)
+        with nets.seeded(nets.stream(config.seed * 1_000_003 + epoch, _NOISE), self.device):  # dropout's numbers
+            for step in range(self.steps):
+                terms = self.step(order[step * config.batch : (step + 1) * config.batch], epoch, step)
+                for name, term in terms.items():
+                    totals[name] = totals.get(name, 0) + term
+                # remembered on the device and read once an epoch: asking every step would stop the device every step
+                bad = torch.where((bad < 0) & ~torch.isfinite(terms["loss"]), step, bad)
         if int(bad) >= 0:
             raise Problem(
                 f"{label(config)}: the loss is not finite in epoch {epoch}, step {int(bad) + 1} of {self.steps}; "
@@ -112,69 +136,66 @@ class _Run:
         row["peak_mib"] = _peak_mib(self.device)
         return row
 
-    def step(self, rows: Int64[Tensor, "batch"], epoch: int) -> dict[str, Tensor]:
-        config = self.config
-        batch = views.augment(
-            self.data.pixels[rows], self.data.index[rows], config.views, config.augmentation, config.seed, epoch
-        )
-        low = config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16) if low else nullcontext():
-            z = self.project(batch)
-        terms = self.loss(z.float())
+    def step(self, row: Int64[Tensor, "batch"], epoch: int, step: int) -> dict[str, Tensor]:
+        config, data = self.config, self.data
+        drawn = views.augment(data.pixels[row], data.index[row], config.views, config.augmentation, config.seed, epoch)
+        before = (epoch - 1) * self.steps + step
+        batch = losses.Batch(drawn, row, None if data.label is None else data.label[row], before)
+        embedding, z = nets.project(self.model, drawn, config.batch_norm, config.precision)
+        terms = self.objective(z.float(), batch)
         loss = torch.stack(list(terms.values())).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.optimizer.name == "lars":
-            _lars(self.parameters, config.optimizer.weight_decay)
-        self.optimizer.step()
-        return {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+        aside = self.probe_loss(embedding, batch)
+        torch.autograd.backward((loss, *aside.values()))
+        self.updates.step(self.rates[before])
+        self.objective.after_step(batch)
+        return {"loss": loss.detach(), **{name: term.detach() for name, term in (terms | aside).items()}}
 
-    def project(self, batch: Float[Tensor, "views batch channel side side"]) -> Float[Tensor, "views batch dim"]:
-        if self.config.batch_norm == "per_view":
-            return torch.stack([self.model(view.contiguous(memory_format=torch.channels_last))[1] for view in batch])
-        flat = batch.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return self.model(flat)[1].unflatten(0, batch.shape[:2])
+    def probe_loss(self, embedding: Float[Tensor, "views batch feature"], batch: losses.Batch) -> dict[str, Tensor]:
+        """The online probe's cross-entropy, whose gradient ends at the embedding; nothing without a probe."""
+        if "probe" not in self.parts or batch.label is None:
+            return {}
+        logits = self.parts["probe"](embedding.detach().float().flatten(0, 1))
+        return {"probe_loss": F.cross_entropy(logits, batch.label.repeat(len(embedding)))}
+
+    @torch.no_grad()
+    def read_out(self) -> Row:
+        """The online probe's accuracy on clean test images; nothing without a probe."""
+        if "probe" not in self.parts or self.test is None or self.test.label is None:
+            return {}
+        read = nn.Sequential(self.model.encoder, self.parts["probe"]).eval()
+        right = torch.zeros((), dtype=torch.int64, device=self.device)
+        for pixels, true in zip(self.test.pixels.split(CHUNK), self.test.label.split(CHUNK), strict=True):
+            clean = views.clean(pixels, self.config.augmentation).contiguous(memory_format=torch.channels_last)
+            right += (read(clean).argmax(1) == true).sum()
+        return {"probe_accuracy": int(right) / len(self.test.label)}
 
     def weights(self) -> State:
         return _on_cpu(self.model.encoder.state_dict())
 
     def state(self) -> State:
-        """Model and optimiser as one flat mapping of tensors."""
-        flat = {f"model/{name}": part for name, part in self.model.state_dict().items()}
-        for position, slots in self.optimizer.state_dict()["state"].items():
-            flat |= {f"optimizer/{position}/{slot}": part for slot, part in slots.items() if part is not None}
+        """Model, objective, probe and optimiser as one flat mapping of tensors."""
+        flat = {f"{part}/{name}": held for part in self.parts for name, held in self.parts[part].state_dict().items()}
+        flat |= {f"updates/{name}": slot for name, slot in self.updates.state().items()}
         return _on_cpu(flat)
 
     def restore(self, state: State) -> None:
-        self.model.load_state_dict({n.removeprefix("model/"): p for n, p in state.items() if n.startswith("model/")})
-        slots: dict[int, State] = {}
-        for name, part in state.items():
-            if name.startswith("optimizer/"):
-                _, position, slot = name.split("/")
-                slots.setdefault(int(position), {})[slot] = part
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+        for part, module in self.parts.items():
+            before = f"{part}/"
+            module.load_state_dict({n.removeprefix(before): p for n, p in state.items() if n.startswith(before)})
+        before = "updates/"
+        self.updates.restore({n.removeprefix(before): p for n, p in state.items() if n.startswith(before)})
 
 
-def _optimizer(config: Optimizer, parameters: list[torch.nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
-    fused = device.type == "cuda"
-    match config.name:
-        case "adam" | "adamw":
-            kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-            return kind(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=fused)
-        case "sgd":
-            decay = config.weight_decay
-            return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=decay, fused=fused)
-        case "lars":  # its decay enters before the trust ratio, in `_lars`
-            return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, fused=fused)
+def _group(part: nn.Module) -> optim.Group:
+    """A part's trained parameters, with the factors that it asks for."""
+    trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+    return optim.Group(trained, getattr(part, "lr_factor", 1.0), getattr(part, "decay_factor", 1.0))
 
 
-def _lars(parameters: list[torch.nn.Parameter], weight_decay: float, trust: float = 1e-3) -> None:
-    """Scales each weight matrix's gradient to `trust` × its norm; biases and norms are left alone (1708.03888, eq. 6)."""
-    for parameter in parameters:
-        if parameter.ndim > 1 and parameter.grad is not None:
-            gradient = parameter.grad.add_(parameter.detach(), alpha=weight_decay)
-            ratio = trust * parameter.detach().norm() / gradient.norm().clamp_min(1e-12)
-            gradient.mul_(torch.where(ratio > 0, ratio, 1.0))
+def _classes(data: Data, test: Data | None) -> int:
+    """One more than the largest label; 0 without labels."""
+    labels = [part.label for part in (data, test) if part is not None and part.label is not None]
+    return 1 + max(int(found.max()) for found in labels) if labels else 0
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:

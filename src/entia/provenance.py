@@ -13,7 +13,7 @@ from entia.config import Config
 HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors")
 # Configs are in every key already; the others read, write and name, and touch no number.
-BESIDE = ("config", "provenance", "plan", "store", "cli")
+BESIDE = ("config", "provenance", "plan", "store", "check", "cli")
 
 
 def fingerprint(*modules: str) -> str:
@@ -35,6 +35,11 @@ def stage_modules(stage: str, config: Config) -> tuple[str, ...]:
         "vicreg": "losses.redundancy",
         "simclr": "losses.contrastive",
         "spectral_contrastive": "losses.contrastive",
+        "diet": "losses.instance",
+        "sdiet": "losses.instance",
+        "supervised": "losses.instance",
+        "byol": "losses.momentum",
+        "moco": "losses.momentum",
     }
     if stage == "subset":
         return ("datasets",)
