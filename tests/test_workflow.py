@@ -17,7 +17,7 @@ from conftest import ROOT
 
 pytestmark = pytest.mark.workflow
 
-ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": "src"}
 
 
 def make_study(folder: Path) -> Path:
@@ -189,15 +189,16 @@ def test_stages_run_by_hand_make_what_the_rules_make(done, tmp_path):
 
 def test_a_pretraining_killed_at_random_moments_ends_with_the_same_bytes(done, tmp_path):
     folder = make_study(tmp_path)
-    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 30, "checkpoint_every": 10}))
-    run(folder, "entia", "subset", next((done / "data/subset").glob("*.h5")).stem)
+    longer = {"epochs": 8, "checkpoint_every": 3, "subset": {"dataset": "mnist5k"}}
+    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update(longer))
     cell = re.search(r"(barlow_twins\S+)", run(folder, "entia", "plan", "MV-F2a").stdout)[1]
+    run(folder, "snakemake", "--cores", "1", "--until", "subset")
     run(folder, "entia", "pretrain", cell)
     target = folder / f"data/checkpoints/{cell}.safetensors"
     whole = target.read_bytes()
     target.unlink()
-    generator, kills, resumed = random.Random(1), 0, 0
-    while not target.exists() and kills < 40:
+    generator, kills = random.Random(1), 0
+    while not target.exists() and kills < 20:
         process = subprocess.Popen(
             ["entia", "pretrain", cell],
             cwd=folder,
@@ -211,11 +212,11 @@ def test_a_pretraining_killed_at_random_moments_ends_with_the_same_bytes(done, t
         # a run must get on by an epoch before it is killed, or a slow machine would never end
         while process.poll() is None and (state.stat().st_mtime_ns if state.exists() else 0) == before:
             time.sleep(0.02)
-        time.sleep(generator.uniform(0, 0.4))
+        time.sleep(generator.uniform(0, 0.8))
         if process.poll() is None:
             os.killpg(process.pid, generator.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
             kills += 1
-        resumed += "on\n" in process.communicate()[1] and before > 0
+        process.communicate()
     assert kills >= 3 and target.read_bytes() == whole
     assert not (folder / f"data/checkpoints/{cell}.part").exists()
 

@@ -9,13 +9,16 @@ table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .7rem;border-bo
 img{max-width:100%}h2{margin-top:3rem}.note{color:#666;font-size:.85rem}"""
 
 
-def html(plan: Plan, tables: dict[str, str]) -> str:
-    """The page: every artefact in the order of params.yaml; tables from their Markdown, figures by their files."""
+def html(plan: Plan, tables: dict[str, str], claims: str) -> str:
+    """The page: the claims' verdicts, then every artefact in the order of params.yaml.
+
+    Tables come from their Markdown, figures by their files' names.
+    """
     parts = [_table(a, tables[a]) if a in tables else _figure(a, report.title) for a, report in plan.reports.items()]
     title = f"entia: {plan.scale} scale"
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{STYLE}</style>\n'
-        f"<h1>{title}</h1>\n{''.join(parts)}</html>\n"
+        f"<h1>{title}</h1>\n{_table('claims', claims)}{''.join(parts)}</html>\n"
     )
 
 
@@ -33,7 +36,8 @@ def _table(artefact: str, markdown: str) -> str:
     notes = [escape(line) for line in lines if not line.startswith("|")]
     head, _, *body = cells
     rows = "".join(_row(row, "td") for row in body)
-    links = " ".join(f'<a href="tables/{artefact}.{ending}">{ending}</a>' for ending in ("csv", "tex"))
+    files = ("claims.md", "claims.json") if artefact == "claims" else (f"tables/{artefact}.csv", f"tables/{artefact}.tex")
+    links = " ".join(f'<a href="{file}">{file.rsplit(".", 1)[1]}</a>' for file in files)
     return (
         f'<h2 id="{artefact}">{escape(title.strip("*"))}</h2>\n<table>\n{_row(head, "th")}{rows}</table>\n'
         f'<p class="note">{"<br>".join(notes)} {links}</p>\n'

@@ -91,10 +91,13 @@ class Plan:
         return list(dict.fromkeys(names))
 
 
-def load(path: Path | str) -> Plan:
-    """The plan of a params.yaml. Raises `Problem` with every mistake found: file, field path, value, remedy."""
+def load(path: Path | str, scale: str | None = None) -> Plan:
+    """The plan of a params.yaml, at its own scale or at another.
+
+    Raises `Problem` with every mistake found: file, field path, value, remedy.
+    """
     path = Path(path)
-    raw = _read(path)
+    raw = _read(path) | ({} if scale is None else {"scale": scale})
     mistakes = [f"{path.name}: {mistake}" for mistake in _mistakes(raw)]
     if not mistakes:
         try:

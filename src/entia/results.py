@@ -1,16 +1,23 @@
 """Readouts and logs of an artefact's cells as one table: a row for each readout of each saved epoch."""
 
+# pandas' type stubs give every cell and column the union of all that it might hold.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false, reportReturnType=false, reportGeneralTypeIssues=false, reportUnknownLambdaType=false
+
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from entia import config
-from entia.config import Readout
+from entia.config import Problem, Readout
 from entia.plan import Plan, Row
 
 Log = list[dict[str, str]]
+# What tells the arms of a study of views apart, in the order in which they are drawn.
+ARM = ["method.name", "subset.dataset", "epochs", "projector.width", "views", "subset.fraction"]
 
 
 def frame(
@@ -18,15 +25,16 @@ def frame(
 ) -> pd.DataFrame:
     """One row for each (artefact row, saved epoch).
 
-    Columns: `experiment`, `arm`; the config by dotted path (`views`, `projector.width`, `method.name`, `subset.fraction`,
-    …, and `embed.*`, `probe.*`); `weight`, the method's orthogonality weight (Barlow Twins' λ, VICReg's λ = μ, β);
-    `cell`, the pretraining run's name; `epoch`; the readout's metrics (fractions in [0, 1]); and from the log, up to
-    that epoch: `minutes` of training, `view_images`, `peak_mib`, that epoch's `loss`, and the `machines` it ran on.
+    Columns: `experiment`, `arm`, `readout` (its name); the config by dotted path (`views`, `projector.width`,
+    `method.name`, `subset.fraction`, …, and `embed.*`, `probe.*`); `weight`, the method's orthogonality weight (Barlow
+    Twins' λ, VICReg's λ = μ, β); `cell`, the pretraining run's name; `epoch`; the readout's metrics (fractions in [0,
+    1]); and from the log, up to that epoch: `minutes` of training, `view_images`, `peak_mib`, that epoch's `loss`, and
+    the `machines` it ran on.
     """
     found: list[dict[str, Any]] = []
     for row in rows:
         stage = plan.readouts[row.readout]
-        fixed = {"experiment": row.experiment, "arm": row.arm, **columns(stage)}
+        fixed = {"experiment": row.experiment, "arm": row.arm, "readout": row.readout, **columns(stage)}
         epochs = _by_epoch(log(stage))
         content = readout(stage)
         for epoch, metrics in content["metrics"].items():
@@ -77,8 +85,14 @@ def _by_epoch(log: Log) -> dict[int, dict[str, Any]]:
             "peak_mib": peak,
             "loss": float(row["loss"]),
             "machines": " + ".join(sorted(machines)),
+            **{name: float(row[name]) for name in ("probe_loss", "probe_accuracy") if name in row},
         }
     return found
+
+
+def unique(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without those of a readout that several experiments or arms share: each epoch of it once."""
+    return rows.drop_duplicates(["readout", "epoch"])
 
 
 def last(rows: pd.DataFrame) -> pd.DataFrame:
@@ -87,33 +101,133 @@ def last(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def chosen_on(rows: pd.DataFrame) -> str:
-    """The column that weights are chosen on: `validation` where images were held out, else `accuracy` (the test split)."""
+    """What weights are chosen on: `validation` where images were held out, else `accuracy` (the test split)."""
     return "validation" if "validation" in rows and rows["validation"].notna().all() else "accuracy"
 
 
-def best_weights(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """For each group, the rows of the weight with the best mean over seeds of the column that weights are chosen on.
+def best_weights(rows: pd.DataFrame, by: list[str], on: str | None = None) -> pd.DataFrame:
+    """For each group, the rows of the weight with the best mean over seeds of `on`: the column weights are chosen on.
 
     A tie goes to the smaller weight.
     """
-    mean = rows.groupby([*by, "weight"], as_index=False)[chosen_on(rows)].mean()
-    order = mean.sort_values([*by, chosen_on(rows), "weight"], ascending=[True] * len(by) + [False, True])
+    on = on or chosen_on(rows)
+    mean = rows.groupby([*by, "weight"], as_index=False)[on].mean()
+    order = mean.sort_values([*by, on, "weight"], ascending=[True] * len(by) + [False, True])
     best = order.drop_duplicates(by)[[*by, "weight"]]
     return rows.merge(best, on=[*by, "weight"])
 
 
-def conditions(rows: pd.DataFrame, scale: str) -> str:
-    """What a table or figure must say of itself: scale, data, encoder, epochs, seeds, probe, and where weights were chosen."""
+# --- curves: what an arm reads out along its training ----------------------------------------------------------------
+
+
+def time_to(curve: pd.DataFrame, target: float, axis: str = "minutes") -> float:
+    """Where a run's accuracy first reaches a target, along `axis`: linear between saved epochs.
+
+    Not a number where it never does. Where the first saved epoch is already there, that epoch's place: an upper bound.
+    """
+    curve = curve.sort_values("epoch")
+    x, y = (curve[name].to_numpy(dtype=float) for name in (axis, "accuracy"))
+    there = np.flatnonzero(y >= target)
+    if not len(there):
+        return float("nan")
+    i = int(there[0])
+    return float(x[0] if i == 0 else x[i - 1] + (target - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))
+
+
+def baseline(rows: pd.DataFrame) -> pd.DataFrame:
+    """The arm that others are held against: two views of all images, and the widest projector that was run so."""
+    found = rows[(rows["views"] == 2) & (rows["subset.fraction"] == 1)]
+    return found[found["projector.width"] == found["projector.width"].max()]
+
+
+def frontier(minutes: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Places of the points that no other point beats (lower error in no more time), by rising time."""
+    order = np.lexsort((error, minutes))
+    best = np.minimum.accumulate(np.concatenate(([np.inf], error[order][:-1])))
+    return order[error[order] < best]
+
+
+def one_machine(rows: pd.DataFrame) -> str:
+    """The machine that all rows' minutes were measured on. Raises `Problem` where they are of several."""
+    machines = sorted({name for text in rows["machines"].unique() for name in text.split(" + ")})
+    if len(machines) > 1:
+        raise Problem(
+            f"training times of {len(machines)} machines cannot share an axis: {'; '.join(machines)}. "
+            "Train this artefact's cells on one of them (`entia plan` names the cells; remove those of the others)"
+        )
+    return machines[0]
+
+
+# --- what an artefact says of itself ---------------------------------------------------------------------------------
+
+
+def varied(rows: pd.DataFrame, among: list[str]) -> list[str]:
+    """The columns that do not hold one value alone."""
+    return [name for name in among if rows[name].nunique() > 1]
+
+
+def arm_names(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of their arms, each with its arm's `name`: `4 views, 50 % of images, width 256`."""
+    rows = rows.sort_values([*ARM, "weight", "seed", "epoch"])
+    kinds = set(varied(rows, ARM))
+    names = [_arm_name(row, kinds) for row in rows.to_dict("records")]
+    rows = rows.assign(name=names)
+    several = rows.groupby("name")["weight"].transform("nunique") > 1
+    return rows.assign(name=rows["name"].where(~several, rows["name"] + [f", weight {w:g}" for w in rows["weight"]]))
+
+
+def _arm_name(row: Mapping[Any, Any], kinds: set[str]) -> str:
+    said = {
+        "method.name": f"{row['method.name']}",
+        "subset.dataset": f"{row['subset.dataset']}",
+        "epochs": f"{row['epochs']} epochs",
+        "views": f"{row['views']} views",
+        "subset.fraction": f"{100 * row['subset.fraction']:g} % of images",
+        "projector.width": f"width {row['projector.width']}",
+    }
+    return ", ".join(text for name, text in said.items() if name in kinds | {"views"})
+
+
+def comparison(rows: pd.DataFrame) -> str:
+    """What arms of different views have in common at the same epoch; empty where views do not differ."""
+    if rows.empty or rows["views"].nunique() == 1:
+        return ""
+    if rows["subset.fraction"].nunique() == 1:
+        return "equal unique images at equal epochs (view-images grow with the views)"
+    if np.allclose(rows["views"] * rows["subset.fraction"], (rows["views"] * rows["subset.fraction"]).iloc[0]):
+        return "equal view-images at equal epochs (unique images shrink as views grow)"
+    return "equal neither in unique images nor in view-images at equal epochs"
+
+
+def conditions(rows: pd.DataFrame, scale: str, chosen: bool = True) -> str:
+    """What a table or figure must say of itself: scale, data, encoder, epochs, seeds and probe.
+
+    Also where weights were chosen, if it shows the `chosen` of several, and what arms of unlike views have in common.
+    """
     if rows.empty:
-        return f"{scale} scale"
-    held = {"validation": "the validation split", "accuracy": "the TEST split (none was held out)"}[chosen_on(rows)]
-    seeds = rows["seed"].nunique()
-    return (
-        f"{scale} scale: {_every(rows, 'subset.dataset')}, {_every(rows, 'encoder.name')} (width {_every(rows, 'encoder.width')}), "
+        return f"{scale} scale; no network is trained"
+    seeds, views = rows["seed"].nunique(), _every(rows, "embed.views") if "embed.views" in rows else "1"
+    of = "" if views == "1" else f" of {views} views an image"
+    parts = [
+        f"{scale} scale: {_every(rows, 'subset.dataset')}, "
+        f"{_every(rows, 'encoder.name')} (width {_every(rows, 'encoder.width')}), "
         f"{_every(rows, 'epochs')} epochs, batch {_every(rows, 'batch')}, {seeds} seed{'s' * (seeds > 1)}, "
-        f"{_every(rows, 'probe.name')} readout; weights chosen on {held}"
+        f"{_every(rows, 'probe.name')} readout{of}"
+    ]
+    if chosen and rows.groupby(ARM)["weight"].nunique().max() > 1:
+        held = {"validation": "the validation split", "accuracy": "the TEST split (none was held out)"}[chosen_on(rows)]
+        parts.append(f"weights chosen on {held}")
+    if said := comparison(rows):
+        parts.append(f"arms compared: {said}")
+    return "; ".join(parts)
+
+
+def heading(title: str, rows: pd.DataFrame, scale: str) -> str:
+    """An artefact's title; below the papers' scale with the data it was really drawn on, whatever the title names."""
+    return (
+        title if scale == "paper" or rows.empty else f"{title} [here {_every(rows, 'subset.dataset')}, {scale} scale]"
     )
 
 
 def _every(rows: pd.DataFrame, column: str) -> str:
-    return " and ".join(str(value) for value in rows[column].unique())
+    return " and ".join(str(value) for value in sorted(rows[column].unique()))

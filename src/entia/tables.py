@@ -1,5 +1,9 @@
 """Tables: readouts in, a data frame out, and its csv, Markdown and LaTeX text."""
 
+# pandas' type stubs give every cell and column the union of all that it might hold.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false, reportReturnType=false, reportGeneralTypeIssues=false, reportUnknownLambdaType=false
+
 from pathlib import Path
 
 import pandas as pd
@@ -9,22 +13,62 @@ from entia.plan import Report
 
 REPORTED = Path("data/reported/multi_view.csv")
 UNKNOWN = "not known"
+CHOOSING = ("width_table", "held_out")  # tables that show a chosen weight
+NAMES = {
+    "method.name": "method",
+    "subset.dataset": "data",
+    "embed.on.dataset": "read out on",
+    "projector.width": "width",
+    "subset.fraction": "% of images",
+    "chance": "chance %",
+}
 
 
 def draw(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
     """The table as csv (numbers as they are), md and tex (numbers as people read them), each with its conditions."""
+    known, options = reported(artefact), report.options
+    notes = [results.conditions(rows, scale, chosen=report.table in CHOOSING)]
     match report.table:
         case "width_table":
-            table = width_table(rows, reported(artefact))
+            table = width_table(rows, known)
+        case "time_to_target":
+            table = time_to_target(rows, known, **options)
+            notes += [_timed(rows), "compared at equal accuracy, interpolated linearly between saved epochs"]
+        case "accounting":
+            table = accounting(rows)
+            notes += [_timed(rows)]
+        case "differences":
+            table = differences(rows, **options)
+        case "transfer":
+            table = transfer(rows)
+        case "held_out":
+            table = held_out(rows)
         case other:
             raise ValueError(f"reports.{artefact}.table: {other!r} is no table")
-    return rendered(table, report.title, results.conditions(rows, scale), artefact)
+    notes.append(_said(known))
+    return rendered(table, results.heading(report.title, rows, scale), "; ".join(notes), artefact)
+
+
+def _timed(rows: pd.DataFrame) -> str:
+    return f"minutes of training steps alone (no readouts, no saving), all on {results.one_machine(rows)}"
 
 
 def reported(artefact: str) -> pd.DataFrame:
     """The papers' own figures for an artefact, each with its source; empty where none is known."""
     found = pd.read_csv(REPORTED, dtype=str, keep_default_na=False)
     return found[found["artefact"] == artefact]
+
+
+def _said(known: pd.DataFrame) -> str:
+    """What the papers say of an artefact as a whole, beside its cells."""
+    whole = known[known["arm"] == ""]
+    texts = [f"{row['quantity']}: {row['value']} {row['unit']} ({row['source']})" for _, row in whole.iterrows()]
+    return f"the papers report {', '.join(texts)}" if texts else f"the papers' values are {UNKNOWN}"
+
+
+def _known(known: pd.DataFrame, method: str, width: object, arm: str) -> str:
+    match = known[(known["method"] == method) & (known["width"] == str(width)) & (known["arm"] == arm)]
+    return f"{match.iloc[0]['value']} ({match.iloc[0]['source']})" if len(match) else UNKNOWN
 
 
 def width_table(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
@@ -35,27 +79,157 @@ def width_table(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     final = results.last(rows)
     by = ["method.name", "projector.width"]
     parts = [final[final["arm"] == "fixed"], results.best_weights(final[final["arm"] == "tuned"], by)]
-    groups = pd.concat(parts).groupby([*by, "arm", "weight"], as_index=False)
-    table = groups.agg(mean=("accuracy", "mean"), sd=("accuracy", "std"), n=("accuracy", "size"), chance=("chance", "first"))
-    for column in ("mean", "sd", "chance"):
-        table[column] = (100 * table[column]).round(2)
-    names = {"method.name": "method", "projector.width": "width", "mean": "accuracy %", "chance": "chance %"}
-    table = table.rename(columns=names)
-    table["reported %"] = [_known(known, row) for _, row in table.iterrows()]
+    table = _accuracy(pd.concat(parts), [*by, "arm", "weight"])
+    table["reported %"] = [
+        _known(known, *key) for key in zip(table["method"], table["width"], table["arm"], strict=True)
+    ]
     return table.sort_values(["method", "width", "arm"]).reset_index(drop=True)
 
 
-def _known(known: pd.DataFrame, row: "pd.Series[float]") -> str:
-    match = known[
-        (known["method"] == row["method"]) & (known["width"] == str(row["width"])) & (known["arm"] == row["arm"])
-    ]
-    return f"{match.iloc[0]['value']} ({match.iloc[0]['source']})" if len(match) else UNKNOWN
+def _accuracy(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean and standard deviation of test accuracy over seeds, their number, and chance, all in per cent, by groups."""
+    groups = rows.groupby(by, as_index=False, sort=False, dropna=False)
+    table = groups.agg(
+        mean=("accuracy", "mean"), sd=("accuracy", "std"), n=("seed", "nunique"), chance=("chance", "first")
+    )
+    for column in ("mean", "sd", "chance"):
+        table[column] = (100 * table[column]).round(2)
+    return table.rename(columns={"mean": "accuracy %", **NAMES})
+
+
+def time_to_target(
+    rows: pd.DataFrame, known: pd.DataFrame, target: float | None = None, target_on: str | None = None
+) -> pd.DataFrame:
+    """Training time at which each arm's runs reach an accuracy, and how much sooner than `results.baseline`'s do.
+
+    The accuracy is `target` on the data set `target_on`. Elsewhere it is what the baseline's run of the same seed has
+    at its end; baseline and arms are those of one method, data set and number of epochs. Times are means over the runs
+    that get there; one that is there by the first saved epoch counts with that epoch's time, an upper bound.
+    """
+    rows = results.unique(rows)
+    found: list[dict[str, object]] = []
+    for _, part in rows.groupby(["method.name", "subset.dataset", "epochs"]):
+        base = results.baseline(part)
+        ends = results.last(base).set_index("seed")["accuracy"]
+        goals = ends * 0 + target if target is not None and part["subset.dataset"].iloc[0] == target_on else ends
+        usual = float(_times(base, goals)["minutes"].mean())
+        for _, arm in part.groupby([*results.ARM, "weight"], dropna=False):
+            found.append(_reaching(arm, goals, usual, known))
+    return pd.DataFrame(found)
+
+
+def _times(arm: pd.DataFrame, goals: "pd.Series") -> pd.DataFrame:
+    """Where each seed's run reaches its goal; seeds that the baseline lacks have none and are left out."""
+    axes = ("minutes", "view_images", "epoch")
+    runs = {seed: run for seed, run in arm.groupby("seed") if seed in goals.index}
+    places = {seed: [results.time_to(run, goals[seed], axis) for axis in axes] for seed, run in runs.items()}
+    return pd.DataFrame.from_dict(places, orient="index", columns=axes)
+
+
+def _reaching(arm: pd.DataFrame, goals: "pd.Series", usual: float, known: pd.DataFrame) -> dict[str, object]:
+    """One row of `time_to_target`: an arm's runs."""
+    times, one = _times(arm, goals), arm.iloc[0]
+    mean, n, got = times.mean(), len(times), int(times["minutes"].notna().sum())
+    early = bool((times["epoch"] <= arm["epoch"].min()).any())
+    percent = 100 * one["subset.fraction"]
+    fixed = {NAMES.get(name, name): one[name] for name in ("method.name", "projector.width", "views")}
+    return fixed | {
+        "% of images": percent,
+        "weight": one["weight"],
+        "epochs": one["epochs"],
+        "target %": round(100 * goals[times.index].mean(), 2),
+        "minutes": mean["minutes"],
+        "sd": times["minutes"].std(),
+        "n": n,
+        "reached": f"{got} of {n}" + (", by the first saved epoch" if early else ""),
+        "× sooner than baseline": usual / mean["minutes"],
+        "at epoch": mean["epoch"],
+        "view-images": mean["view_images"],
+        "peak MiB": arm["peak_mib"].max(),
+        "reported minutes": _known(known, one["method.name"], one["projector.width"], f"{one['views']}v@{percent:g}"),
+    }
+
+
+def accounting(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each arm spent by its last epoch, means over seeds, and the accuracy it has for that.
+
+    View-images are images times views; steps are updates; memory is the peak of the process on a CPU, of the allocator
+    on a GPU.
+    """
+    final = results.last(results.unique(rows))
+    seen = final["view_images"] / final["views"]
+    final = final.assign(unique=seen / final["epochs"], steps=seen / final["batch"])
+    by = [*results.ARM, "weight"]
+    spent = final.groupby(by, as_index=False, dropna=False).agg(
+        **{
+            "unique images": ("unique", "mean"),
+            "steps": ("steps", "mean"),
+            "view-images": ("view_images", "mean"),
+            "peak MiB": ("peak_mib", "max"),
+            "minutes": ("minutes", "mean"),
+        }
+    )
+    spent["steps"] = spent["steps"].round()
+    spent["subset.fraction"] *= 100
+    return spent.rename(columns=NAMES).assign(**_accuracy(final.sort_values(by), by)[["accuracy %", "sd", "n"]])
+
+
+def differences(rows: pd.DataFrame, along: str = "arm", baseline: float | str = "") -> pd.DataFrame:
+    """Accuracy of each variant, and its difference to the baseline variant in percentage points.
+
+    Variants are the values of the column `along`; the difference is the mean over seeds of the runs' own, each to the
+    baseline's run of the same seed, and equal in all that sets other rows apart. `sd` follows the mean that it is of.
+    """
+    final = results.last(results.unique(rows) if along != "arm" else rows)
+    same = [name for name in results.varied(final, [*results.ARM, "embed.on.dataset"]) if name != along]
+    key = [*same, "seed"]
+    reference = final[final[along] == baseline][[*key, "accuracy"]].rename(columns={"accuracy": "reference"})
+    if reference.empty:
+        raise ValueError(f"options.baseline: no row has {along} {baseline!r}")
+    paired = final.merge(reference, on=key, how="left", validate="many_to_one")
+    paired["difference"] = 100 * (paired["accuracy"] - paired["reference"])
+    paired = paired.assign(away=paired[along] != baseline).sort_values([*same, "away", along])
+    table = _accuracy(paired, [*same, along])
+    groups = paired.groupby([*same, along], sort=False)["difference"]
+    table["difference"] = groups.mean().round(2).to_numpy()
+    table["sd of difference"] = groups.std().round(2).to_numpy()
+    return table.assign(pairs=groups.count().to_numpy())
+
+
+def transfer(rows: pd.DataFrame) -> pd.DataFrame:
+    """Final accuracy of encoders read out on another data set, with `results.ARM` for its rows."""
+    final = results.last(results.unique(rows))
+    by = [*results.ARM, "weight", "embed.on.dataset"]
+    away = final[final["embed.on.dataset"] != final["subset.dataset"]].sort_values(by)
+    table = _accuracy(away.assign(**{"subset.fraction": 100 * away["subset.fraction"]}), by)
+    return table.assign(**{"reported %": UNKNOWN})
+
+
+def held_out(rows: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy with the weight chosen on held-out images, and chosen on the test split itself, by width.
+
+    `flattery` is the difference, in percentage points: what choosing on the test split adds.
+    """
+    final = results.last(results.unique(rows))
+    by = ["method.name", "subset.dataset", "projector.width"]
+    fair, flattered = (
+        _accuracy(results.best_weights(final, by, on), [*by, "weight"]) for on in ("validation", "accuracy")
+    )
+    names = [NAMES[name] for name in by]
+    table = fair[[*names, "weight", "accuracy %", "sd", "n"]].rename(columns={"weight": "weight, held out"})
+    other = flattered[[*names, "weight", "accuracy %"]]
+    other = other.rename(columns={"weight": "weight, test", "accuracy %": "accuracy % if chosen on test"})
+    table = table.merge(other, on=names, validate="one_to_one")
+    table["flattery"] = table["accuracy % if chosen on test"] - table["accuracy %"]
+    return table.sort_values(names).reset_index(drop=True)
 
 
 def rendered(table: pd.DataFrame, title: str, conditions: str, artefact: str) -> dict[str, str]:
     """A table's csv, Markdown and LaTeX text; the latter two with mean and spread in one cell."""
     shown = readable(table)
-    markdown = "\n".join([_line(shown.columns), _line(["---"] * len(shown.columns)), *(_line(row) for row in shown.to_numpy())])
+    markdown = "\n".join(
+        [_line(shown.columns), _line(["---"] * len(shown.columns)), *(_line(row) for row in shown.to_numpy())]
+    )
     caption = f"{artefact}. {title}. {conditions}."
     return {
         "csv": table.assign(conditions=conditions).to_csv(index=False, lineterminator="\n"),
@@ -65,13 +239,31 @@ def rendered(table: pd.DataFrame, title: str, conditions: str, artefact: str) ->
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `84.1 ± 0.6` in place of a mean and its `sd`, and numbers without needless digits."""
+    """The table with `84.1 ± 0.6` in place of a mean and its `sd`, and numbers without needless digits.
+
+    A spread stands right of the mean it is of; what has no value (one seed's spread, a target not reached) is `–`.
+    """
     shown = table.astype(object).copy()
-    if "sd" in shown:
-        column = shown.columns[shown.columns.get_loc("sd") - 1]
-        shown[column] = [f"{m:.1f} ± {s:.1f}" if pd.notna(s) else f"{m:.1f}" for m, s in zip(table[column], table["sd"], strict=True)]
-        shown = shown.drop(columns="sd")
-    return shown.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value))
+    for spread in [name for name in table if str(name).startswith("sd")]:
+        mean = table.columns[table.columns.get_loc(spread) - 1]
+        digits = 2 if mean == "minutes" else 1
+        shown[mean] = [_spread(m, s, digits) for m, s in zip(table[mean], table[spread], strict=True)]
+        shown = shown.drop(columns=spread)
+    return shown.map(_number)
+
+
+def _number(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    if pd.isna(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _spread(mean: float, spread: float, digits: int) -> str:
+    if pd.isna(mean):
+        return "–"
+    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if pd.notna(spread) else "")
 
 
 def _line(cells: object) -> str:
@@ -82,14 +274,41 @@ def _latex(shown: pd.DataFrame, caption: str, artefact: str) -> str:
     escaped = shown.map(_escape).rename(columns=_escape)
     body = "\n".join(" & ".join(row) + r" \\" for row in escaped.to_numpy())
     head = " & ".join(escaped.columns) + r" \\"
-    return (
-        "\\begin{table}\n\\centering\n"
-        f"\\caption{{{_escape(caption)}}}\n\\label{{tab:{artefact}}}\n"
-        f"\\begin{{tabular}}{{{'l' * len(shown.columns)}}}\n\\hline\n{head}\n\\hline\n{body}\n\\hline\n\\end{{tabular}}\n\\end{{table}}\n"
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_escape(caption)}}}",
+            rf"\label{{tab:{artefact}}}",
+            rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}",
+            r"\hline",
+            head,
+            r"\hline",
+            body,
+            r"\hline",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
     )
 
 
 def _escape(text: str) -> str:
-    for plain, escaped in (("\\", r"\textbackslash{}"), ("%", r"\%"), ("_", r"\_"), ("&", r"\&"), ("#", r"\#"), ("±", r"$\pm$"), ("λ", r"$\lambda$"), ("μ", r"$\mu$"), ("×", r"$\times$"), ("≥", r"$\ge$"), ("β", r"$\beta$"), ("α", r"$\alpha$")):
+    for plain, escaped in (
+        ("\\", r"\textbackslash{}"),
+        ("%", r"\%"),
+        ("_", r"\_"),
+        ("&", r"\&"),
+        ("#", r"\#"),
+        ("±", r"$\pm$"),
+        ("λ", r"$\lambda$"),
+        ("μ", r"$\mu$"),
+        ("×", r"$\times$"),
+        ("⁶", r"$^6$"),
+        ("–", "--"),
+        ("≥", r"$\ge$"),
+        ("β", r"$\beta$"),
+        ("α", r"$\alpha$"),
+    ):
         text = text.replace(plain, escaped)
     return text

@@ -9,13 +9,14 @@ rule subset:
     conda:
         "../envs/main.yaml"
     resources:
-        what=words("subset"),
+        mem_mb=memory("subset"),
+        runtime=minutes("subset"),
     params:
         fixed=fixed("subset"),
     message:
-        "subset: {resources.what}"
+        "subset: {WORDS:subset/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src python -m entia.cli subset {wildcards.cell} > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.cli subset {wildcards.cell} > {log} 2>&1"
 
 
 rule pretrain:
@@ -26,18 +27,20 @@ rule pretrain:
         log=PATTERNS["pretrain"][1],
     log:
         "logs/pretrain/{cell}.log",
+    priority: longest_first
     conda:
         "../envs/main.yaml"
     threads: lambda wildcards: of("pretrain")(wildcards).threads
     resources:
         gpu=1,
-        what=words("pretrain"),
+        mem_mb=memory("pretrain"),
+        runtime=minutes("pretrain"),
     params:
         fixed=fixed("pretrain"),
     message:
-        "pretrain: {resources.what}"
+        "pretrain: {WORDS:pretrain/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src python -m entia.cli pretrain {wildcards.cell} > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.cli pretrain {wildcards.cell} > {log} 2>&1"
 
 
 rule embed:
@@ -53,13 +56,14 @@ rule embed:
     threads: lambda wildcards: of("embed")(wildcards).pretrain.threads
     resources:
         gpu=1,
-        what=words("embed"),
+        mem_mb=memory("embed"),
+        runtime=minutes("embed"),
     params:
         fixed=fixed("embed"),
     message:
-        "embed: {resources.what}"
+        "embed: {WORDS:embed/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src python -m entia.cli embed {wildcards.cell} > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.cli embed {wildcards.cell} > {log} 2>&1"
 
 
 rule readout:
@@ -72,10 +76,11 @@ rule readout:
     conda:
         "../envs/main.yaml"
     resources:
-        what=words("readout"),
+        mem_mb=memory("readout"),
+        runtime=minutes("readout"),
     params:
         fixed=fixed("readout"),
     message:
-        "readout: {resources.what}"
+        "readout: {WORDS:readout/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src python -m entia.cli readout {wildcards.cell} > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.cli readout {wildcards.cell} > {log} 2>&1"

@@ -44,12 +44,42 @@ def fixed(stage):
     return parameter
 
 
-def words(stage):
-    """A job's config in the user's words. A resource, since a change of words in a parameter would be a reason to run."""
-    return lambda wildcards: configs.label(of(stage)(wildcards))
+def memory(stage):
+    """MiB for a job, more at each further attempt."""
+    return lambda wildcards, attempt: min(attempt, 4) * machines.memory(
+        of(stage)(wildcards)
+    )
 
 
+def minutes(stage):
+    """A job's time limit, longer at each further attempt; a site's own limit cuts it, and cells go on from there."""
+    longest = float(config.get("max_minutes", "inf"))
+    return lambda wildcards, attempt: min(
+        attempt * machines.minutes(of(stage)(wildcards)), longest
+    )
+
+
+def longest_first(wildcards):
+    """A priority: twice the work is one more."""
+    return round(math.log2(1 + machines.work(of("pretrain")(wildcards))))
+
+
+class Words:
+    """`{WORDS:stage/cell}` in a message is that config in the user's words."""
+
+    def __format__(self, place):
+        stage, cell = place.split("/", 1)
+        return configs.label(PLAN.of(stage)[cell])
+
+
+WORDS = Words()
 TABLES = {name: report for name, report in PLAN.reports.items() if report.table}
+# every (experiment, arm, readout) that an artefact draws
+ROWS = {
+    (row.experiment, row.arm, row.readout)
+    for rows in PLAN.rows.values()
+    for row in rows
+}
 FIGURES = {name: report for name, report in PLAN.reports.items() if report.figure}
 
 
@@ -73,7 +103,9 @@ def drawn_by(module):
                     for row in PLAN.rows[wildcards.artefact]
                 ],
                 "scale": PLAN.scale,
-                "code": provenance.fingerprint(module, "results"),
+                "code": provenance.fingerprint(
+                    module, "results", *(["theory"] if module == "figures" else [])
+                ),
             },
             sort_keys=True,
         )

@@ -41,8 +41,34 @@ rule figure:
         "PYTHONPATH=src python -m entia.cli report {wildcards.artefact} > {log} 2>&1"
 
 
+rule claims:
+    input:
+        stored("readout"),
+        [pattern for pattern in stored("pretrain") if pattern.endswith(".csv")],
+    output:
+        "reports/claims.md",
+        "reports/claims.json",
+    log:
+        "logs/claims.log",
+    conda:
+        "../envs/main.yaml"
+    params:
+        fixed=json.dumps(
+            {
+                "rows": sorted(ROWS),
+                "scale": PLAN.scale,
+                "code": provenance.fingerprint("claims"),
+            }
+        ),
+    message:
+        "claims: reports/claims.md"
+    shell:
+        "PYTHONPATH=src python -m entia.cli claims > {log} 2>&1"
+
+
 rule index:
     input:
+        "reports/claims.md",
         expand(
             "reports/tables/{artefact}.{ending}",
             artefact=TABLES,

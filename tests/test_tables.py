@@ -1,0 +1,281 @@
+"""Tables on frames whose right answers are known."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from entia import config, plan, results, tables
+from entia.config import Problem
+from entia.plan import Report
+
+KNOWN = pd.DataFrame(
+    columns=["artefact", "dataset", "method", "width", "arm", "quantity", "value", "unit", "source", "note"]
+)
+MACHINE = "one machine"
+
+
+def run(accuracy, **fields) -> pd.DataFrame:
+    """One run's readouts: an accuracy (in per cent) for each epoch; epoch e ends after e minutes times views."""
+    accuracy = np.atleast_1d(accuracy)
+    epochs = np.arange(1, len(accuracy) + 1)
+    base = {
+        "experiment": "one", "arm": "small", "method.name": "barlow_twins", "subset.dataset": "cifar10", "views": 2,
+        "subset.fraction": 1.0, "projector.width": 64, "weight": 0.01, "seed": 0, "batch": 50, "encoder.name": "net",
+        "encoder.width": 8, "probe.name": "ridge", "embed.views": 1, "embed.on.dataset": "cifar10", "chance": 0.1,
+        "machines": MACHINE, "peak_mib": 700, "epochs": len(accuracy),
+    } | fields  # fmt: skip
+    part = pd.DataFrame(
+        {"epoch": epochs, "accuracy": accuracy / 100, **{name: [value] * len(epochs) for name, value in base.items()}}
+    )
+    part["minutes"] = 1.0 * epochs * base["views"] * base["subset.fraction"]
+    part["view_images"] = 1000 * epochs * base["views"] * base["subset.fraction"]
+    name = "/".join(f"{key}={value}" for key, value in base.items() if key not in ("experiment", "arm"))
+    return part.assign(readout=name, cell=name)
+
+
+def runs(*parts) -> pd.DataFrame:
+    return pd.concat(parts, ignore_index=True)
+
+
+# --- time to a target -------------------------------------------------------------------------------------------------
+
+
+def test_time_to_a_target_is_linear_between_saved_epochs():
+    curve = run([40, 60, 80])  # at minutes 2, 4, 6
+    assert results.time_to(curve, 0.65) == pytest.approx(4.5)
+    assert results.time_to(curve, 0.65, "epoch") == pytest.approx(2.25)
+    assert results.time_to(curve, 0.60) == pytest.approx(4)
+
+
+def test_time_to_a_target_is_the_first_crossing_whatever_follows_and_however_rows_lie():
+    curve = run([40, 70, 50, 80])
+    assert results.time_to(curve, 0.55) == pytest.approx(3)
+    assert results.time_to(curve.iloc[::-1], 0.55) == pytest.approx(3)
+
+
+def test_a_target_never_reached_has_no_time_and_one_reached_at_once_the_first_epochs():
+    curve = run([40, 60])
+    assert math.isnan(results.time_to(curve, 0.7))
+    assert results.time_to(curve, 0.3) == pytest.approx(2)
+
+
+def arms() -> pd.DataFrame:
+    """Baseline: width 256 ends at 60 % after 6 minutes, seed 1 at 70 %; four views cross both."""
+    return runs(
+        run([40, 50, 60], **{"projector.width": 256}),
+        run([50, 60, 70], seed=1, **{"projector.width": 256}),
+        run([50, 70, 80], views=4),
+        run([50, 60, 80], views=4, seed=1),
+        run([10, 20, 30], views=4, **{"subset.fraction": 0.5}),
+        run([10, 20, 75], views=4, seed=1, **{"subset.fraction": 0.5}),
+    )
+
+
+def test_arms_are_timed_to_what_the_baselines_run_of_their_seed_ends_at():
+    table = tables.time_to_target(arms(), KNOWN).set_index(["width", "views", "% of images"])
+    base, four, half = (table.loc[key] for key in ((256, 2, 100), (64, 4, 100), (64, 4, 50)))
+    assert base["minutes"] == pytest.approx(6) and base["× sooner than baseline"] == pytest.approx(1)
+    # to 60 %: halfway between 4 and 8 minutes; to 70 %: halfway between 8 and 12
+    assert four["minutes"] == pytest.approx((6 + 10) / 2) and four["sd"] == pytest.approx(4 / math.sqrt(2))
+    assert four["× sooner than baseline"] == pytest.approx(6 / 8) and four["target %"] == pytest.approx(65)
+    assert half["reached"] == "1 of 2" and half["minutes"] == pytest.approx(4 + 50 / 55 * 2)
+    assert set(table["reported minutes"]) == {"not known"}
+
+
+def test_a_fixed_target_holds_on_its_own_data_set_alone():
+    rows = runs(arms(), arms().assign(**{"subset.dataset": "mnist5k"}))
+    table = tables.time_to_target(rows.assign(readout=rows["readout"] + rows["subset.dataset"]), KNOWN, 0.5, "cifar10")
+    assert set(table["target %"]) == {50, 65, 60, 70} - {60, 70}
+
+
+def test_times_of_two_machines_are_refused_and_both_are_named():
+    rows = arms().assign(machines="first")
+    assert results.one_machine(rows) == "first"
+    rows.loc[0, "machines"] = "first + second"  # a run that was interrupted and went on elsewhere
+    for name in ("time_to_target", "accounting"):
+        with pytest.raises(Problem, match="2 machines cannot share an axis: first; second"):
+            tables.draw(Report(title="t", table=name), rows, "laptop", "MV-T2")
+
+
+# --- choices ------------------------------------------------------------------------------------------------------------
+
+
+def sweep() -> pd.DataFrame:
+    """Validation prefers weight 0.1, the test split 0.01, on average over two seeds; single seeds disagree."""
+    validation = {0.01: (0.70, 0.72), 0.1: (0.80, 0.68)}
+    accuracy = {0.01: (70, 90), 0.1: (60, 62)}
+    parts = [
+        run(accuracy[weight][seed], weight=weight, seed=seed, arm="tuned").assign(validation=validation[weight][seed])
+        for weight, seed in itertools.product(validation, (0, 1))
+    ]
+    return runs(*parts)
+
+
+def test_the_weight_is_chosen_on_validation_and_never_on_test():
+    best = results.best_weights(sweep(), ["projector.width"])
+    assert set(best["weight"]) == {0.1} and len(best) == 2
+    rows = runs(sweep(), sweep().query("weight == 0.01").assign(arm="fixed"))
+    table = tables.width_table(rows, KNOWN).set_index("arm")
+    assert table.loc["tuned", ["weight", "accuracy %", "n"]].tolist() == [0.1, 61.0, 2]
+    assert table.loc["tuned", "sd"] == pytest.approx(np.std([60, 62], ddof=1), abs=0.01)
+    assert "weights chosen on the validation split" in results.conditions(rows, "laptop")
+
+
+def test_without_held_out_images_the_caption_says_that_the_test_split_chose():
+    rows = sweep().drop(columns="validation")
+    assert set(results.best_weights(rows, ["projector.width"])["weight"]) == {0.01}
+    assert "weights chosen on the TEST split" in results.conditions(rows, "paper")
+
+
+def test_a_tie_goes_to_the_smaller_weight():
+    rows = runs(run(50, weight=0.1), run(50, weight=0.01))
+    assert results.best_weights(rows, ["projector.width"])["weight"].tolist() == [0.01]
+
+
+def test_choosing_on_test_shows_what_it_flatters_by():
+    row = tables.held_out(sweep()).iloc[0]
+    assert (row["weight, held out"], row["weight, test"]) == (0.1, 0.01)
+    assert row["flattery"] == pytest.approx(80 - 61)
+
+
+# --- the other tables -----------------------------------------------------------------------------------------------------
+
+
+def test_differences_are_paired_by_seed_and_by_all_that_sets_rows_apart():
+    rows = runs(
+        *(run(60 + 10 * seed + views, arm="plain", seed=seed, views=views) for seed in (0, 1) for views in (2, 4)),
+        *(
+            run(63 + 12 * seed + views, arm="other", seed=seed, views=views, weight=0.02)
+            for seed in (0, 1)
+            for views in (2, 4)
+        ),
+    )
+    table = tables.differences(rows, baseline="plain")
+    assert list(zip(table["views"], table["arm"], strict=True)) == [
+        (2, "plain"),
+        (2, "other"),
+        (4, "plain"),
+        (4, "other"),
+    ]
+    other = table[table["arm"] == "other"]
+    assert other["difference"].tolist() == [4, 4] and other["pairs"].tolist() == [
+        2,
+        2,
+    ]  # (3 + 5) / 2, not spread by seeds
+    assert other["sd of difference"].to_numpy() == pytest.approx(math.sqrt(2), abs=0.01)
+
+
+def test_a_run_without_a_baseline_of_its_seed_adds_to_no_difference():
+    rows = runs(run(60), run(70, views=4), run(99, views=4, seed=1))
+    four = tables.differences(rows, along="views", baseline=2.0).set_index("views").loc[4]
+    assert four["difference"] == 10 and four["pairs"] == 1 and four["n"] == 2
+
+
+def test_a_baseline_that_no_row_has_is_an_error():
+    with pytest.raises(ValueError, match="no row has arm 'nothing'"):
+        tables.differences(run(60), baseline="nothing")
+
+
+def test_accounting_tells_unique_images_from_view_images():
+    rows = runs(run([1, 2, 3, 4]), run([1, 2, 3, 4], views=4, **{"subset.fraction": 0.5}))
+    two, four = (row for _, row in tables.accounting(rows).iterrows())
+    assert (two["view-images"], four["view-images"]) == (8000, 8000)
+    assert (two["unique images"], four["unique images"]) == (1000, 500)
+    assert (two["steps"], four["steps"]) == (80, 40) and two["peak MiB"] == 700
+    assert (two["accuracy %"], two["minutes"]) == (4, 8)
+
+
+def test_runs_that_several_experiments_share_count_once():
+    one = run([1, 2])
+    table = tables.accounting(runs(one, one.assign(experiment="two", arm="wide")))
+    assert table["n"].tolist() == [1] and len(table) == 1
+
+
+def test_transfer_keeps_readouts_of_other_data_alone():
+    rows = runs(run(70), run(40, **{"embed.on.dataset": "stl10"}))
+    table = tables.transfer(rows)
+    assert table[["data", "read out on", "accuracy %"]].values.tolist() == [["cifar10", "stl10", 40.0]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (({"views": 2}, {"views": 4}), "equal unique images at equal epochs"),
+        (({"views": 2}, {"views": 4, "subset.fraction": 0.5}), "equal view-images at equal epochs"),
+        (({"views": 2}, {"views": 4}, {"views": 4, "subset.fraction": 0.5}), "equal neither"),
+        (({"views": 2}, {"views": 2, "projector.width": 256}), ""),
+    ],
+)
+def test_the_comparison_that_arms_make_is_told_from_the_arms(fields, said):
+    found = results.comparison(runs(*(run(50, **part) for part in fields)))
+    assert found.startswith(said) and bool(found) == bool(said)
+
+
+def test_below_paper_scale_the_title_says_what_was_really_drawn_on():
+    assert results.heading("Widths on STL-10", run(50), "laptop") == "Widths on STL-10 [here cifar10, laptop scale]"
+    assert results.heading("Widths on STL-10", run(50), "paper") == "Widths on STL-10"
+
+
+def test_texts_carry_spread_conditions_and_what_the_papers_say(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    rows = runs(sweep(), sweep().query("weight == 0.01").assign(arm="fixed"))
+    text = tables.draw(Report(title="Widths", table="width_table"), rows, "laptop", "MV-T1")
+    assert "| barlow_twins | 64 | tuned | 0.1 | 61.0 ± 1.4 | 2 | 10 | not known |" in text["md"]
+    assert "64 and 8192 width" in text["md"] and "2 seeds" in text["md"]
+    assert r"61.0 $\pm$ 1.4" in text["tex"] and "laptop scale" in text["csv"]
+
+
+def test_readable_numbers_have_no_exponents_and_missing_ones_a_dash():
+    table = pd.DataFrame(
+        {"minutes": [1.234, np.nan], "sd": [np.nan, np.nan], "n": [1, 2], "images": [1234567.0, 0.0004]}
+    )
+    assert tables.readable(table).values.tolist() == [["1.23", "1", "1,234,567"], ["–", "2", "0.0004"]]
+
+
+def test_every_table_of_params_yaml_can_be_drawn(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for scale in plan.SCALES:
+        found = plan.load("params.yaml", scale)
+        for artefact, report in found.reports.items():
+            if report.table and artefact.startswith("MV-"):
+                text = tables.draw(report, drawn(found, artefact), scale, artefact)["md"]
+                assert text.count("\n|") > 2 and "nan" not in text
+
+
+def drawn(found: plan.Plan, artefact: str) -> pd.DataFrame:
+    """A frame of an artefact's own rows, with made-up readouts (seeded by the cell) of every epoch that is kept."""
+
+    def read(stage: config.Readout) -> dict[str, object]:
+        generator = np.random.default_rng(int(config.key(stage), 16))
+        cell = stage.embed.pretrain
+        every = cell.checkpoint_every if stage.embed.epochs == "all" and cell.checkpoint_every else cell.epochs
+        kept = sorted({*range(every, cell.epochs + 1, every), cell.epochs})
+        held = {"validation": 0.5} if cell.subset.validation else {}
+        names = ("accuracy", "alpha", "rankme", "effective_rank")
+        metrics = {str(epoch): {**held, **{name: generator.uniform(0.3, 0.9) for name in names}} for epoch in kept}
+        return {"chance": 0.1, "metrics": metrics}
+
+    def log(stage: config.Readout) -> results.Log:
+        one = {
+            "loss": "1",
+            "seconds": "60",
+            "view_images": f"{1000 * stage.embed.pretrain.views}",
+            "peak_mib": "9",
+            "machine": "m",
+        }
+        return [one | {"epoch": str(epoch + 1)} for epoch in range(stage.embed.pretrain.epochs)]
+
+    return results.frame(found, found.rows[artefact], read, log)
+
+
+def test_a_frame_adds_up_the_log_to_each_saved_epoch():
+    found = plan.load(ROOT / "params.yaml", "laptop")
+    frame = drawn(dataclasses.replace(found, rows={"x": found.rows["MV-F4a"][:1]}), "x")
+    assert frame["epoch"].tolist() == [1, 2, 3, 4, 5] and frame["minutes"].tolist() == [1, 2, 3, 4, 5]
+    assert frame["view_images"].tolist() == [2000, 4000, 6000, 8000, 10000]
+    assert set(frame["readout"]) == {found.rows["MV-F4a"][0].readout}
