@@ -28,6 +28,13 @@ format: .venv/ready  ## format all code
 plan: .venv/ready  ## which cells each table and figure needs, and how many are done
 	@$(RUN) entia plan
 
+pull: .venv/ready  ## fetch all that others computed and pushed (docs/sharing.md), and check it
+	@$(RUN) dvc pull
+	@$(RUN) entia check
+
+prune: .venv/ready  ## list what params.yaml no longer names in data/, and remove it if you say yes
+	@$(RUN) entia prune
+
 lock: .venv/ready  ## pin every version anew (maintainers)
 	$(RUN) uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --upgrade -o requirements.lock

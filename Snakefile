@@ -1,5 +1,6 @@
 # Loads the plan, includes the rules, says what "all" is.
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -7,17 +8,29 @@ from snakemake.utils import min_version
 
 min_version("9.18")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-from entia import config as configs, plan as plans, provenance
+from entia import config as configs, machines, plan as plans, provenance
 
 try:
     PLAN = plans.load("params.yaml")
 except configs.Problem as problem:
     sys.exit(f"entia: {problem}")
 
+if workflow.is_main_process and not workflow.dryrun and machines.take_over(Path.cwd()):
+    print("The last run here was killed: going on from what it left.", file=sys.stderr)
+
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/cells.smk"
 include: "workflow/rules/reports.smk"
+
+
+onstart:
+    machines.begin(
+        slurm=workflow.executor_plugin.name == "slurm",
+        trains=any(
+            job.rule.name == "pretrain" for job in workflow.dag.needrun_jobs()
+        ),
+    )
 
 
 rule all:

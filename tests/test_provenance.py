@@ -70,6 +70,7 @@ def test_every_module_belongs_to_a_stage_or_is_named_beside_them():
         "readout",
         "tables",
         "figures",
+        "claims",
         "page",
         "losses.redundancy",
         "losses.contrastive",

@@ -6,13 +6,15 @@ prints it) or its key alone. Heavy libraries are imported where a command needs 
 
 import argparse
 import json
+import os
+import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from entia import config, plan, provenance, store
+from entia import check, config, machines, plan, provenance, store
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 
 if TYPE_CHECKING:
@@ -46,18 +48,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], text: str, *positional: tuple[str, str]) -> None:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], None], text: str, *positional: tuple[str, str]
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         for argument, meaning in positional:
             sub.add_argument(argument.rstrip("?"), help=meaning, nargs="?" if argument.endswith("?") else None)
         sub.set_defaults(run=run)
+        return sub
 
     cell = ("cell", "an artefact's name, or its key (its last ten digits)")
-    command(
+    planning = command(
         "plan",
         _plan,
         "which cells each table and figure needs, and how many are done",
         ("artefact?", "one alone, its cells listed"),
+    )
+    planning.add_argument(
+        "--commands", action="store_true", help="the commands that are left to run, without Snakemake"
     )
     command("subset", lambda a: _stage(a, "subset", subset), "pack a data set's images into data/subset/", cell)
     command("pretrain", lambda a: _stage(a, "pretrain", pretrain), "pretrain one cell into data/checkpoints/", cell)
@@ -68,8 +76,19 @@ def _parser() -> argparse.ArgumentParser:
         "readout", lambda a: _stage(a, "readout", readout), "read labels out of embeddings into data/readouts/", cell
     )
     command("report", report, "draw one table or figure from the readouts", ("artefact", "its id, such as MV-T1"))
+    command("claims", claims_, "judge the papers' claims from the readouts")
     command("index", index, "assemble reports/index.html from all tables and figures")
     command("results", results_, "print the tables, and where the figures are")
+    command("metrics", metrics, "write reports/metrics.json, which `dvc metrics diff` compares")
+    checking = command(
+        "check", check_artefacts, "say of each artefact whether it is whole, and of today's config, code and data"
+    )
+    checking.add_argument("--quiet", action="store_true", help="name what is damaged or foreign, nothing else")
+    checking.add_argument("--raw", action="store_true", help="read the raw data too, and compare their checksums")
+    pruning = command("prune", prune, "list what the plan no longer names in data/, and remove it if you say yes")
+    pruning.add_argument("--yes", action="store_true", help="do not ask")
+    pruning.add_argument("--other-scales", action="store_true", help="remove what other scales alone name, too")
+    pruning.add_argument("--even-unsaved", action="store_true", help="remove what no DVC remote holds, too")
     command(
         "show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path")
     )
@@ -108,34 +127,67 @@ def subset(stage: Subset) -> None:
 
 
 def pretrain(stage: Pretrain) -> None:
-    """Trains one cell, going on from its last saved epoch if it was interrupted."""
+    """Trains one cell, going on from its last saved epoch if it was interrupted.
+
+    SIGTERM or SIGUSR1 saves the last finished epoch at once, lets the running one end, saves that and exits with
+    `machines.STOPPED`. Killed outright, it loses the running epoch, and what `_Saved` had not yet saved.
+    """
+    target = store.path(DATA, stage)
+    mark = target.with_name(f".{target.stem}.lock.tmp")
+    what = config.label(stage)
+    with machines.alone(mark, lambda: _say(f"{what}: another process is training it; waiting for that")) as waited:
+        if waited and _is_made(stage):
+            _say(f"{what}: made by that other process")
+        else:
+            _train(stage)
+
+
+def _is_made(stage: Pretrain) -> bool:
+    target = store.path(DATA, stage)
+    if not (target.exists() and store.log_path(DATA, stage).exists()):
+        return False
+    return store.read_tensors(target)[1]["code"] == _header("pretrain", stage)["code"]
+
+
+def _train(stage: Pretrain) -> None:
+    device = _device(stage)
     import torch
 
     from entia import pretrain as training
 
-    device = _device(stage)
-    arrays, head = store.read_hdf5(store.path(DATA, stage.subset))
-    pixels, position = (torch.from_numpy(arrays[f"train/{name}"]).to(device) for name in ("pixels", "index"))
+    what = config.label(stage)
+    arrays, head = check.open_whole(DATA, stage.subset)
+    data, test = (
+        training.Data(*(torch.from_numpy(arrays[f"{part}/{name}"]).to(device) for name in ("pixels", "index", "label")))
+        for part in ("train", "test")
+    )
     saved = _Saved(stage)
     rows, epoch, state = saved.load()
     where = {"machine": _where(device)}
-    _say(
-        f"{config.label(stage)}: {len(position)} images, on {where['machine']}"
-        + (f", from epoch {epoch} on" if epoch else "")
-    )
-    with _progress(config.label(stage), stage.epochs, epoch) as advance:
-        for progress in training.pretrain(stage, training.Data(pixels, position), state, epoch):
-            rows.append({**progress.row, **where})
-            if training.is_kept(stage, progress.epoch):
-                saved.keep(progress.epoch, progress.weights)
-            if progress.epoch < stage.epochs:
-                saved.save(rows, progress.state)
-            advance(progress.epoch, f"loss {progress.row['loss']:.4g}")
-    store.write_log(store.log_path(DATA, stage), rows)
-    store.write_tensors(
-        store.path(DATA, stage), saved.kept(), _header("pretrain", stage, raw_sha256=head["raw_sha256"])
-    )
-    saved.remove()
+    _say(f"{what}: {len(data.index)} images, on {where['machine']}" + (f", from epoch {epoch} on" if epoch else ""))
+    with machines.stoppable(saved.flush) as stop:
+        try:
+            with _progress(what, stage.epochs, epoch) as advance:
+                for progress in training.pretrain(stage, data, state, epoch, test):
+                    rows.append({**progress.row, **where})
+                    if training.is_kept(stage, progress.epoch):
+                        saved.keep(progress.epoch, progress.weights)
+                    if progress.epoch < stage.epochs:
+                        saved.save(rows, progress.state)
+                    advance(progress.epoch, f"loss {progress.row['loss']:.4g}")
+                    if stop.came and progress.epoch < stage.epochs:
+                        _say(f"{what}: asked to stop; saved epoch {progress.epoch}, to be gone on from")
+                        sys.exit(machines.STOPPED)
+        except BaseException as error:
+            saved.flush()  # Ctrl-C, too, costs no finished epoch
+            if isinstance(error, torch.OutOfMemoryError):
+                raise Problem(f"{what}: the GPU's memory is full; run fewer at once, or lower `batch`") from error
+            raise
+        store.write_log(store.log_path(DATA, stage), rows)
+        store.write_tensors(
+            store.path(DATA, stage), saved.kept(), _header("pretrain", stage, raw_sha256=head["raw_sha256"])
+        )
+        saved.remove()
 
 
 def embed(stage: Embed) -> None:
@@ -145,8 +197,8 @@ def embed(stage: Embed) -> None:
     from entia import embed as embedding
 
     device = _device(stage.pretrain)
-    weights, _ = store.read_tensors(store.path(DATA, stage.pretrain))
-    images, head = store.read_hdf5(store.path(DATA, stage.on))
+    weights, _ = check.open_whole(DATA, stage.pretrain)
+    images, head = check.open_whole(DATA, stage.on)
     epochs = sorted({int(name.split("/", 1)[0]) for name in weights})
     arrays: store.Arrays = {}
     for epoch in epochs if stage.epochs == "all" else epochs[-1:]:
@@ -175,7 +227,7 @@ def readout(stage: Readout) -> None:
     from entia import readout as reading
     from entia import spectrum
 
-    arrays, head = store.read_hdf5(store.path(DATA, stage.embed))
+    arrays, head = check.open_whole(DATA, stage.embed)
     classes = len(head["classes"].split("\n"))
     epochs = sorted({name.split("/")[0] for name in arrays})
     problems = [_features(arrays, epoch) for epoch in epochs]
@@ -205,6 +257,8 @@ class _Saved:
         self.stage = stage
         self.folder = store.path(DATA, stage).with_suffix(".part")
         self.next = 0.0
+        self.pending: tuple[list[store.Row], Any] | None = None
+        self.writing = False
 
     def load(self) -> tuple[list[store.Row], int, Any]:
         state = self.folder / "state.safetensors"
@@ -220,11 +274,23 @@ class _Saved:
 
     def save(self, rows: list[store.Row], state: Any) -> None:
         """Saves the state, unless it was saved so lately that saving would take over a twentieth of the time."""
-        now = time.monotonic()
-        if now < self.next:
+        self.pending = list(rows), state
+        if time.monotonic() >= self.next:
+            self.flush()
+
+    def flush(self) -> None:
+        """Saves what `save` put off. A signal may call it at any moment: while it writes, that goes on."""
+        if self.pending is None or self.writing:
             return
-        store.write_tensors(self.folder / "state.safetensors", state, {**_header("pretrain", self.stage), "rows": rows})
-        self.next = time.monotonic() + 20 * (time.monotonic() - now)
+        start, self.writing = time.monotonic(), True
+        try:
+            rows, state = self.pending
+            target = self.folder / "state.safetensors"
+            store.write_tensors(target, state, {**_header("pretrain", self.stage), "rows": rows})
+            self.pending = None
+        finally:
+            self.writing = False
+        self.next = time.monotonic() + 20 * (time.monotonic() - start)
 
     def keep(self, epoch: int, weights: Any) -> None:
         store.write_tensors(self.folder / f"epoch-{epoch:05d}.safetensors", weights, {"epoch": epoch})
@@ -246,14 +312,14 @@ class _Saved:
 # --- reports ------------------------------------------------------------------------------------------------------
 
 
-def frame(found: plan.Plan, artefact: str) -> "pd.DataFrame":
-    """The readouts and logs that an artefact draws."""
+def _frame(found: plan.Plan, rows: tuple[plan.Row, ...]) -> "pd.DataFrame":
+    """The readouts and logs of these rows."""
     from entia import results
 
     return results.frame(
         found,
-        found.rows[artefact],
-        lambda stage: store.read_json(store.path(DATA, stage)),
+        rows,
+        lambda stage: check.open_whole(DATA, stage)[1],
         lambda stage: store.read_log(store.log_path(DATA, stage.embed.pretrain)),
     )
 
@@ -266,7 +332,7 @@ def report(arguments: argparse.Namespace) -> None:
             f"{arguments.artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}"
         )
     asked = found.reports[arguments.artefact]
-    rows = frame(found, arguments.artefact)
+    rows = _frame(found, found.rows[arguments.artefact])
     if asked.table:
         from entia import tables
 
@@ -281,12 +347,24 @@ def report(arguments: argparse.Namespace) -> None:
                 figures.save(figure, temporary, ending)
 
 
+def claims_(arguments: argparse.Namespace) -> None:
+    """Writes reports/claims.md and reports/claims.json."""
+    from entia import claims
+
+    found = plan.load(PARAMS)
+    rows = tuple(dict.fromkeys(row for part in found.rows.values() for row in part if claims.reads(row.experiment)))
+    verdicts = claims.judge(_frame(found, rows), found.scale)
+    for ending, text in claims.render(verdicts, found.scale).items():
+        store.write_text(REPORTS / f"claims.{ending}", text)
+
+
 def index(arguments: argparse.Namespace) -> None:
     """Writes reports/index.html."""
     from entia import page
 
     found = plan.load(PARAMS)
-    store.write_text(REPORTS / "index.html", page.html(found, _tables(found)))
+    claims = (REPORTS / "claims.md").read_text()
+    store.write_text(REPORTS / "index.html", page.html(found, _tables(found), claims))
 
 
 def results_(arguments: argparse.Namespace) -> None:
@@ -308,6 +386,9 @@ def _tables(found: plan.Plan) -> dict[str, str]:
 
 def _plan(arguments: argparse.Namespace) -> None:
     found = plan.load(PARAMS)
+    if arguments.commands:
+        print("\n".join(_commands(found)))
+        return
     if arguments.artefact is not None:
         _cells_of(found, arguments.artefact)
         return
@@ -320,6 +401,21 @@ def _plan(arguments: argparse.Namespace) -> None:
         asked += cells
         print(f"{artefact:10} {len(found.rows[artefact]):5} {len(cells):5} {len(done & set(cells)):5}  {entry.title}")
     print(f"\n{len(asked)} cells asked for, {len(found.pretrains)} to train (shared ones once), {len(done)} done")
+
+
+def _commands(found: plan.Plan) -> list[str]:
+    """A command for each stage that is not done, in an order that works: a cell's embeddings and readouts follow it."""
+    last = {"subset": 0, "pretrain": 1, "embed": 1, "readout": 1}
+    cells = {name: position for position, name in enumerate(found.pretrains)}
+
+    def order(item: tuple[str, Stage]) -> tuple[int, int, int]:
+        kind, of = item
+        cell = of.embed.pretrain if isinstance(of, Readout) else of.pretrain if isinstance(of, Embed) else of
+        return last[kind], cells.get(config.name(cell), 0), list(last).index(kind)
+
+    left = [(kind, of) for kind in last for of in found.of(kind).values() if not store.path(DATA, of).exists()]
+    stages = [f"entia {kind} {config.name(of)}" for kind, of in sorted(left, key=order)]
+    return [*stages, *(f"entia report {artefact}" for artefact in found.reports), "entia index"]
 
 
 def _cells_of(found: plan.Plan, artefact: str) -> None:
@@ -347,14 +443,79 @@ def show(arguments: argparse.Namespace) -> None:
     print(json.dumps(head, indent=1))
 
 
+# --- what lies in data/ -------------------------------------------------------------------------------------------
+
+
+def metrics(arguments: argparse.Namespace) -> None:
+    """Writes reports/metrics.json: mean accuracy of each artefact's last epochs, by experiment and arm."""
+    from entia import results
+
+    found = plan.load(PARAMS)
+    content: dict[str, dict[str, float]] = {}
+    for artefact in found.reports:
+        if not found.rows[artefact]:
+            continue
+        rows = results.last(_frame(found, found.rows[artefact]))
+        groups = (rows["experiment"] + " " + rows["arm"]).to_list()
+        means: dict[str, list[float]] = {of: [] for of in groups}
+        for of, accuracy in zip(groups, rows["accuracy"], strict=True):
+            means[of].append(float(accuracy))
+        content[artefact] = {of: statistics.mean(parts) for of, parts in means.items()}
+    store.write_text(REPORTS / "metrics.json", json.dumps(content, sort_keys=True, indent=1) + "\n")
+
+
+def check_artefacts(arguments: argparse.Namespace) -> None:
+    """Prints what each planned artefact is, and ends with exit code 1 if one is damaged or foreign."""
+    found = list(check.check(plan.load(PARAMS), DATA, arguments.raw))
+    for finding in found:
+        if finding.is_wrong or not arguments.quiet:
+            print(f"{finding.state:10}  {finding.file}" + (f"  ({finding.why})" if finding.why else ""))
+    if not arguments.quiet:
+        print(check.summary(found))
+    if any(finding.is_wrong for finding in found):
+        raise Problem("what is damaged or foreign above must not be used; deleting it is left to you")
+
+
+def prune(arguments: argparse.Namespace) -> None:
+    """Lists what no plan names, and removes it once confirmed; what no DVC remote holds only when asked for."""
+    scales = [plan.load(PARAMS).scale] if arguments.other_scales else plan.SCALES
+    files = check.unplanned((plan.load(PARAMS, scale) for scale in scales), DATA)
+    saved = check.stored_elsewhere(Path.cwd()) if files else set[Path]()
+    for file in files:
+        print(f"{file.stat().st_size / 2**20:9.2f} MiB  {'stored' if file.absolute() in saved else 'UNSAVED'}  {file}")
+    chosen = [file for file in files if arguments.even_unsaved or file.absolute() in saved]
+    size = sum(file.stat().st_size for file in chosen) / 2**20
+    print(f"{len(files)} files are not named at scale {', '.join(scales)}; {len(chosen)} may go ({size:.2f} MiB)")
+    if len(chosen) < len(files):
+        print("UNSAVED: no DVC remote holds it as the last commit names it; `dvc push`, or give --even-unsaved")
+    if chosen and (arguments.yes or _is_agreed("remove them?")):
+        check.remove(chosen)
+        print(f"{len(chosen)} files removed; `dvc repro` records that they are gone")
+
+
+def _is_agreed(question: str) -> bool:
+    """True if the user types yes; no terminal, no answer."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
 # --- device, progress, messages -----------------------------------------------------------------------------------
 
 
 def _device(stage: Pretrain) -> "torch.device":
+    gpu = machines.take_gpu(machines.gpus())
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch looks
     import torch
 
     torch.set_num_threads(stage.threads)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if gpu is not None:
+        _say(f"GPU {gpu} is there, but PyTorch {torch.__version__} cannot use it: on the CPU")
+    return torch.device("cpu")
 
 
 def _where(device: "torch.device") -> str:

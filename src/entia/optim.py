@@ -102,7 +102,10 @@ def _slots(rule: config.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
 
 
 def _scale_to_weights(parameters: list[Tensor], gradients: list[Tensor], decay: float) -> None:
-    """Scales each weight matrix's gradient to `TRUST` × its norm; biases and norms are left alone (1708.03888, eq. 6)."""
+    """Scales each weight matrix's gradient to `TRUST` × its norm; biases and norms are left alone.
+
+    Source: LARS (1708.03888), eq. 6.
+    """
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if parameter.ndim > 1:
             gradient.add_(parameter, alpha=decay)

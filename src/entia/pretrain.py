@@ -4,6 +4,7 @@ import math
 import resource
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import torch
@@ -21,7 +22,8 @@ CHUNK: Final = 500  # test images a pass, as embeddings have
 _PROBE, _NOISE = 4, 5  # random streams: the probe's start, and dropout
 
 
-class Data(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Data:
     """Images on the device that trains, sorted by index."""
 
     pixels: UInt8[Tensor, "datum channel height width"]
@@ -97,7 +99,7 @@ class _Run:
         ]
         side = config.augmentation.size or height
         model = nets.build(config.encoder, config.projector, channels, side, config.seed)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         classes = _classes(data, test)
         self.objective = losses.objective(losses.Setting(config, self.model, count, classes, self.rates))
         self.parts: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}

@@ -1,0 +1,185 @@
+"""What lies in data/: whether each artefact is what the plan means, and which the plan no longer names.
+
+All is told from what is inside an artefact (its config, code, raw data and SHA-256); names and times are not trusted.
+"""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from entia import config, provenance, store
+from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia.plan import Plan
+
+STAGES = ("subset", "pretrain", "embed", "readout")
+RAW = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+State = Literal["current", "older code", "missing", "foreign", "damaged"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One file, what it is, and why it is held to be that, with the remedy."""
+
+    file: Path
+    state: State
+    why: str = ""
+
+    @property
+    def is_wrong(self) -> bool:
+        """True of what must never be used."""
+        return self.state in ("foreign", "damaged")
+
+
+def open_whole(data: Path, stage: Stage) -> tuple[Any, dict[str, Any]]:
+    """Contents and header of a stage's artefact. Raises `Problem` if it is missing, damaged or another config's."""
+    file = store.path(data, stage)
+    match stage:
+        case Pretrain():
+            content, head = store.read_tensors(file)
+        case Readout():
+            head = store.read_json(file)
+            content = head
+        case _:
+            content, head = store.read_hdf5(file)
+    if head.get("config") != json.loads(msgspec.json.encode(stage)):
+        raise Foreign(f"{file}: foreign (the config inside is not that of its name); delete it and run again")
+    return content, head
+
+
+class Foreign(Problem):
+    """A file that is whole but holds another artefact than its name says, or was made from other raw data."""
+
+
+# --- check --------------------------------------------------------------------------------------------------------
+
+
+def check(plan: Plan, data: Path, read_raw: bool = False) -> Iterator[Finding]:
+    """A finding for every file that the plan names below `data`, parents first.
+
+    `read_raw`: raw data that are there are read too, and their checksums compared with the subsets'.
+    """
+    raw: dict[str, str] = {}
+    for step in STAGES:
+        for stage in plan.of(step).values():
+            finding = _checked(step, stage, data, raw)
+            if read_raw and isinstance(stage, Subset) and not finding.is_wrong:
+                finding = _checked_raw(stage, data, raw) or finding
+            yield finding
+            if isinstance(stage, Pretrain):
+                yield _checked_log(stage, data)
+
+
+def _checked(step: str, stage: Stage, data: Path, raw: dict[str, str]) -> Finding:
+    """One artefact's finding; `raw` gathers the raw data's checksum of each artefact, by name."""
+    file = store.path(data, stage)
+    if not file.exists():
+        return Finding(file, "missing", "`snakemake --cores all` makes it")
+    try:
+        head = open_whole(data, stage)[1]
+    except Foreign as problem:
+        return Finding(file, "foreign", _after(file, problem))
+    except Problem as problem:
+        return Finding(file, "damaged", _after(file, problem))
+    raw[config.name(stage)] = head["raw_sha256"]
+    parent = config.name(_source(stage))
+    if raw.get(parent, head["raw_sha256"]) != head["raw_sha256"]:
+        return Finding(file, "foreign", f"made from other raw data than {parent}; delete it and run again")
+    if head["code"] != provenance.fingerprint(*provenance.stage_modules(step, stage)):
+        return Finding(file, "older code", "`snakemake --cores all` makes it anew")
+    return Finding(file, "current")
+
+
+def _checked_raw(stage: Subset, data: Path, raw: Mapping[str, str]) -> Finding | None:
+    """A finding if the raw data are there and are not those that a subset was packed from."""
+    from entia import datasets  # loads torch, which nothing else here needs
+
+    folder = RAW.get(stage.dataset, stage.dataset.removeprefix(config.FOLDER))
+    name = config.name(stage)
+    if name not in raw or (stage.dataset != "mnist5k" and not (data / "raw" / folder).exists()):
+        return None
+    if datasets.read(stage.dataset, data / "raw", stage.side).checksum == raw[name]:
+        return None
+    return Finding(store.path(data, stage), "foreign", f"packed from other raw data than lie in {data / 'raw'}")
+
+
+def _checked_log(stage: Pretrain, data: Path) -> Finding:
+    """A log's finding. A log says nothing of its config; its rows must be the run's epochs."""
+    file = store.log_path(data, stage)
+    if not file.exists():
+        return Finding(file, "missing", "`snakemake --cores all` makes it")
+    try:
+        epochs = [int(row["epoch"]) for row in store.read_log(file)]
+    except Problem as problem:
+        return Finding(file, "damaged", _after(file, problem))
+    if epochs != list(range(1, stage.epochs + 1)):
+        return Finding(file, "foreign", f"its epochs are not 1 to {stage.epochs}; delete it and run again")
+    return Finding(file, "current")
+
+
+def _source(stage: Stage) -> Stage:
+    """The artefact whose raw data a stage's must be: an embedding's are those of the images embedded."""
+    match stage:
+        case Subset():
+            return stage
+        case Pretrain():
+            return stage.subset
+        case Embed():
+            return stage.on
+        case Readout():
+            return stage.embed
+
+
+def _after(file: Path, problem: Problem) -> str:
+    state, _, rest = str(problem).removeprefix(f"{file}: ").partition(" ")
+    return rest if state in ("damaged", "foreign") else f"{state} {rest}"
+
+
+def summary(found: Iterable[Finding]) -> str:
+    """One line: how many of each state."""
+    counts = Counter(finding.state for finding in found)
+    return f"{sum(counts.values())} files: " + ", ".join(f"{counts[state]} {state}" for state in State.__args__)
+
+
+# --- prune --------------------------------------------------------------------------------------------------------
+
+
+def unplanned(plans: Iterable[Plan], data: Path) -> list[Path]:
+    """Files below the four stage folders that no plan names, unfinished runs (`NAME.part/*`) among them."""
+    stages = [stage for plan in plans for step in STAGES for stage in plan.of(step).values()]
+    named = {store.path(data, stage) for stage in stages}
+    named |= {path.with_suffix(ending) for path in named for ending in (".csv", ".part")}
+    found = (path for folder in store.FOLDERS.values() for path in sorted((data / folder).rglob("*")))
+    return [path for path in found if path.is_file() and not {path, path.parent} & named]
+
+
+def stored_elsewhere(folder: Path) -> set[Path]:
+    """Files that DVC can bring back from its default remote: in it, and as the last git commit's dvc.lock has them.
+
+    Empty where `folder` has no git, no DVC or no such remote: nothing is then known to be stored elsewhere.
+    """
+    if not _dvc(folder, "config", "core.remote"):  # asked first: without a remote DVC misses nothing in it
+        return set()
+    told = json.loads(_dvc(folder, "data", "status", "--json", "--granular", "--unchanged", "--not-in-remote") or "{}")
+    away = set(told.get("not_in_remote", []))
+    listed = (file for file in told.get("unchanged", []) if not {file, f"{Path(file).parent}/"} & away)
+    return {folder / file for file in listed}
+
+
+def _dvc(folder: Path, *arguments: str) -> str:
+    found = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, capture_output=True, text=True)
+    return "" if found.returncode else found.stdout.strip()
+
+
+def remove(files: Iterable[Path]) -> None:
+    """Removes files, and the folders of unfinished runs that this empties."""
+    for file in files:
+        file.unlink()
+        if file.parent.suffix == ".part" and not any(file.parent.iterdir()):
+            file.parent.rmdir()

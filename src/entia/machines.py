@@ -1,0 +1,240 @@
+"""What a job needs of the machine it runs on: time, memory, a GPU, its cell to itself, nothing left of killed runs.
+
+What is held is held by `flock`, which the kernel gives back when a process ends, however it ends.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from entia.config import Embed, Pretrain, Readout, Stage, Subset
+
+STOPPED = 75
+"""Exit code of a cell that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h."""
+
+
+MULTIPLY_ADDS = {
+    "resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089, "resnet101": 7.801, "resnet152": 11.514,
+    "wide_resnet50_2": 11.398, "resnext50_32x4d": 4.23, "densenet121": 2.834, "convnext_tiny": 4.456,
+    "convnext_small": 8.684, "swin_t": 4.491, "swin_s": 8.741, "vit_b_16": 17.564, "alexnet": 0.714,
+    "narrow_resnet": 0.89,
+}  # fmt: skip
+"""10⁹ an image of 224 pixels a side, by torchvision's own tables (narrow_resnet: 64 wide, were its stem that large)."""
+IMAGES = {"mnist5k": (5_000, 28), "cifar10": (50_000, 32), "cifar100": (50_000, 32), "stl10": (105_000, 96)}
+"""Images to train on, and their pixels a side. A folder of images is taken for one of ImageNet-100's size."""
+
+
+# --- time and memory ----------------------------------------------------------------------------------------------
+
+
+def work(cell: Pretrain) -> float:
+    """Multiply-adds of a whole run, in 10⁹: good for its order among others and a time limit, not for a result."""
+    images, side = _images(cell.subset)
+    side = cell.augmentation.size or side
+    network = MULTIPLY_ADDS.get(cell.encoder.name, 4.0) * (side / 224) ** 2 * (cell.encoder.width / 64) ** 2
+    if cell.encoder.stem == "small":
+        network *= 16  # its first stage sees sixteen times the pixels
+    width = cell.projector.width
+    head = (cell.projector.depth * width**2 + width**2) / 1e9  # its layers, and the loss's width × width matrix
+    return 3 * images * cell.epochs * cell.views * (network + head)  # backward counts twice
+
+
+def minutes(stage: Stage) -> int:
+    """A time limit that is generous on a slow GPU (4·10¹² multiply-adds a second, kept up); a CPU needs its own."""
+    match stage:
+        case Pretrain():
+            return 30 + math.ceil(work(stage) / 4_000 / 60)
+        case Embed():
+            images, _ = _images(stage.on)
+            passes = stage.views * images / (_images(stage.pretrain.subset)[0] * stage.pretrain.views)
+            return 20 + math.ceil(work(stage.pretrain) / stage.pretrain.epochs * passes / 4_000 / 60)
+        case Subset():
+            return 60
+        case Readout():
+            return 10
+
+
+def memory(stage: Stage) -> int:
+    """MiB of the machine's memory: PyTorch with CUDA loaded, Snakemake's two processes, and the images twice over."""
+    match stage:
+        case Subset():
+            images, side = _images(stage)
+            return 4_000 + 2 * images * 3 * side**2 // 2**20
+        case Pretrain():
+            return memory(stage.subset)
+        case Embed():
+            return memory(stage.on)
+        case Readout():
+            return 4_000
+
+
+def _images(subset: Subset) -> tuple[int, int]:
+    images, side = IMAGES.get(subset.dataset, (130_000, 224))
+    images = min(images, subset.limit or images)
+    return max(1, round(images * subset.fraction)), subset.side or side
+
+
+# --- GPUs ---------------------------------------------------------------------------------------------------------
+
+
+def gpus(devices: Path = Path("/dev")) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES names; where it is not set, the numbers of this machine's NVIDIA GPUs."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name not in ("", "-1")]
+    return [str(number) for number, _ in enumerate(devices.glob("nvidia[0-9]*"))]
+
+
+def take_gpu(found: list[str], folder: Path | None = None) -> str | None:
+    """One of the GPUs with the fewest of this user's cells on it, held until this process ends; None of none.
+
+    How many cells run at once is the profile's to say (`gpu`); they are spread evenly here, without waiting. The marks
+    lie in the machine's folder for temporary files: a GPU is the machine's, whichever checkout asks for it.
+    """
+    for place in itertools.count() if found else ():
+        for gpu in found:
+            mark = (folder or Path(tempfile.gettempdir())) / f"entia-{os.getuid()}-gpu-{gpu}-{place}.lock"
+            handle = os.open(mark, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the handle stays open: that is what holds it
+            except BlockingIOError:
+                os.close(handle)
+                continue
+            return gpu
+    return None
+
+
+# --- one process a cell -------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def alone(mark: Path, busy: Callable[[], None]) -> Iterator[bool]:
+    """Lets one process in at a time, on any machine of the file system; yields whether it had to wait.
+
+    A killed controller leaves its jobs at work; the next controller's job for the same cell waits for them here.
+    `busy` is called before waiting. `mark` is removed at the end.
+    """
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    waited = False
+    while True:
+        handle = os.open(mark, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy()
+            waited = True
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if mark.exists() and os.fstat(handle).st_ino == mark.stat().st_ino:
+            break
+        os.close(handle)  # the one before us removed it: what we hold has no name
+    try:
+        yield waited
+    finally:
+        mark.unlink(missing_ok=True)
+        os.close(handle)
+
+
+# --- being asked to stop ------------------------------------------------------------------------------------------
+
+
+class Stop:
+    """Whether SIGTERM or SIGUSR1 came: SLURM's before a time limit and when a job is preempted or cancelled."""
+
+    def __init__(self, asked: Callable[[], None]) -> None:
+        self.came, self._asked = False, asked
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handles the first signal; those that follow change nothing, since the first is being heeded."""
+        if not self.came:
+            self.came = True
+            self._asked()
+
+
+@contextlib.contextmanager
+def stoppable(asked: Callable[[], None]) -> Iterator[Stop]:
+    """Within it SIGTERM and SIGUSR1 do not end the process but call `asked`, once, and are remembered."""
+    stop = Stop(asked)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- what a killed Snakemake left ---------------------------------------------------------------------------------
+
+
+def take_over(folder: Path) -> bool:
+    """Removes the locks of a Snakemake that was killed in `folder`; True if there were any.
+
+    Snakemake's own locks say nothing of who holds them. Each run therefore leaves a line with its host, process and
+    start; locks are stale when every line is of this host and of a process that is gone. On another host one cannot
+    tell: then the locks stay, Snakemake refuses, and `snakemake --unlock` is the user's to call.
+    """
+    notes = folder / ".snakemake" / "runs.txt"
+    notes.parent.mkdir(exist_ok=True)
+    with notes.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        others = [line for line in file.read().splitlines() if _may_be_alive(line)]
+        locks = [] if others else sorted((folder / ".snakemake" / "locks").glob("*.lock"))
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+        file.truncate(0)
+        ours = f"{socket.gethostname()} {os.getpid()} {_start(os.getpid())}"
+        file.write("".join(f"{line}\n" for line in [*others, ours]))
+    return bool(locks)
+
+
+def _may_be_alive(line: str) -> bool:
+    host, process, start = line.split()
+    return host != socket.gethostname() or _start(int(process)) == start
+
+
+def _start(process: int) -> str:
+    """When a process started, so that another with its number is not taken for it; "gone" if there is none."""
+    import psutil
+
+    try:
+        return f"{psutil.Process(process).create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return "gone"
+
+
+def begin(slurm: bool, trains: bool) -> None:
+    """Before a run's first job: cancels what a killed run left in SLURM, or says so once if this machine has no GPU."""
+    if slurm:
+        orphans = cancel_orphans(Path.cwd())
+        if orphans:
+            _say(f"{orphans} jobs of an earlier, killed run cancelled; they are submitted again and go on from there.")
+    elif trains and not gpus():
+        _say("No GPU on this machine (or CUDA_VISIBLE_DEVICES is empty): cells train on its CPU.")
+
+
+def cancel_orphans(folder: Path) -> int:
+    """Cancels SLURM jobs of an earlier, killed Snakemake in `folder`; how many there were.
+
+    To be called by a run that holds the folder: any job of ours at work in it then has nobody waiting for it.
+    """
+    command = ["squeue", "--me", "--noheader", "--format=%i|%Z|%k"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    jobs = [line.split("|", 2) for line in listed]
+    orphans = [job for job, where, comment in jobs if where == str(folder) and comment.startswith("rule_")]
+    if orphans:
+        subprocess.run(["scancel", *orphans], check=True)
+    return len(orphans)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
