@@ -43,6 +43,7 @@ def make_files(folder: Path) -> None:
     files = [Path(line) for line in text.splitlines()]
     files += [file.with_suffix(".csv") for file in files if file.suffix == ".safetensors"]
     files += [Path(f"reports/tables/MV-T1.{ending}") for ending in ("csv", "md", "tex")]
+    files += [Path(f"reports/claims.{ending}") for ending in ("md", "json")]
     for file in (*files, Path("reports/index.html")):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).touch()
@@ -70,7 +71,7 @@ def measure(cells: int) -> dict[str, float]:
         plan_s, plan_mib, text = measured(folder, "-n", "--quiet", "rules")
         total = int(next(line.split()[1] for line in text.splitlines() if line.startswith("total")))
         make_files(folder)
-        touch_s, _, _ = measured(folder, "--touch", "--quiet", "all")
+        touch_s, _, _ = measured(folder, "--touch", "--forceall", "--quiet", "all")
         noop_s, noop_mib, text = measured(folder, "-n", "--quiet", "rules")
         assert "Nothing to be done" in text, text[-2000:]
         records = [path for path in (folder / ".snakemake/metadata").rglob("*") if path.is_file()]

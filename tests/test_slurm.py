@@ -72,16 +72,11 @@ def start(cluster: dict[str, str], folder: Path, *more: str) -> subprocess.Popen
     def interruptible() -> None:  # a process started in the background would ignore Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    log = (folder / "controller.txt").open("w")
-    return subprocess.Popen(
-        [*SNAKEMAKE, *more],
-        cwd=folder,
-        env=cluster,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        preexec_fn=interruptible,
-    )
+    command = [*SNAKEMAKE, *more]
+    with (folder / "controller.txt").open("w") as log:
+        return subprocess.Popen(
+            command, cwd=folder, env=cluster, stdout=log, stderr=log, start_new_session=True, preexec_fn=interruptible
+        )
 
 
 def said(folder: Path) -> str:
@@ -143,22 +138,27 @@ def test_a_study_ends_with_the_bytes_of_a_local_one_whatever_happens_to_jobs_and
     folder = long_study(tmp_path)
     watch = Watch(cluster, folder)
     watch.start()
-    # the first job is over its memory at its first attempt; SIGTERM lets it end, SIGINT cancels it, and no more start
-    first = start(cluster, folder, "--set-resources", "subset:mem_mb=60 if attempt == 1 else 4000")
+    # over memory at its first attempt, with more at its second, which a terminated controller waits for
+    ended = start(cluster, folder, "--set-resources", "subset:mem_mb=60 if attempt == 1 else 4000")
+    until(lambda: "Trying to restart job" in said(folder) and jobs(cluster, folder))
+    ended.send_signal(signal.SIGTERM)
+    assert ended.wait(120) != 0 and not jobs(cluster, folder)
+    assert list((folder / "data/subset").glob("*.h5")) and not training(folder)
+
+    interrupted = start(cluster, folder)
     until(lambda: training(folder))
-    first.send_signal(signal.SIGINT)
-    assert first.wait(120) != 0
-    assert "Trying to restart job" in said(folder) or "restart" in said(folder).lower()
+    interrupted.send_signal(signal.SIGINT)
+    assert interrupted.wait(120) != 0
     until(lambda: not jobs(cluster, folder))
 
-    second = start(cluster, folder)
+    killed = start(cluster, folder)
     until(lambda: len(jobs(cluster, folder, "rule_pretrain")) == 2)
-    second.kill()
-    second.wait()
+    killed.kill()
+    killed.wait()
     assert jobs(cluster, folder), "a killed controller leaves its jobs at work"
     before = finished(folder)
 
-    third = start(cluster, folder, "--use-conda")
+    last = start(cluster, folder, "--use-conda")
     until(lambda: "jobs of an earlier, killed run cancelled" in said(folder))
     assert "The last run here was killed" in said(folder)
     until(lambda: len(jobs(cluster, folder, "rule_pretrain")) == 2 and len(training(folder)) >= 2)
@@ -166,7 +166,7 @@ def test_a_study_ends_with_the_bytes_of_a_local_one_whatever_happens_to_jobs_and
     ask(cluster, "scancel", "--signal=USR1", stopped)
     ask(cluster, "scancel", cancelled)
     restart_slurmd(cluster)
-    assert third.wait(400) == 0, said(folder)[-5000:]
+    assert last.wait(400) == 0, said(folder)[-5000:]
     watch.over = True
     watch.join()
 

@@ -13,7 +13,7 @@ from entia.config import Config
 HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors")
 # Configs are in every key already; the others read, write and name, and touch no number.
-BESIDE = ("config", "provenance", "plan", "store", "check", "cli")
+BESIDE = ("config", "provenance", "plan", "store", "check", "machines", "cli")
 
 
 def fingerprint(*modules: str) -> str:

@@ -91,7 +91,7 @@ def read_by(wildcards):
     return list(dict.fromkeys(files + logs))
 
 
-def drawn_by(module):
+def drawn_by(drawer):
     """All that fixes an artefact: what params.yaml says of it, its rows, the scale, and the code that draws it."""
 
     def parameter(wildcards):
@@ -104,7 +104,7 @@ def drawn_by(module):
                 ],
                 "scale": PLAN.scale,
                 "code": provenance.fingerprint(
-                    module, "results", *(["theory"] if module == "figures" else [])
+                    drawer, "results", *(["theory"] if drawer == "figures" else [])
                 ),
             },
             sort_keys=True,
