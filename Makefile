@@ -3,14 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 .DEFAULT_GOAL := all
-.PHONY: all test check format lock plan clean help
+.PHONY: all test check format lock plan pull prune clean help
 
 all: .venv/ready  ## run the study of params.yaml on all cores; print its tables
-	@$(RUN) snakemake --cores all
+	@$(RUN) snakemake --cores all --quiet reason
 	@$(RUN) entia results
 
 test: .venv/ready  ## run all tests
-	@$(RUN) pytest
+	@$(RUN) pytest -n 2 --dist loadfile
 
 check: .venv/ready  ## formatting, lint, types, layers, workflow
 	@$(RUN) ruff format --check src tests benchmarks workflow

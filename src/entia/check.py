@@ -91,7 +91,7 @@ def _checked(step: str, stage: Stage, data: Path, raw: dict[str, str]) -> Findin
     parent = config.name(_source(stage))
     if raw.get(parent, head["raw_sha256"]) != head["raw_sha256"]:
         return Finding(file, "foreign", f"made from other raw data than {parent}; delete it and run again")
-    if head["code"] != provenance.fingerprint(*provenance.stage_modules(step, stage)):
+    if head["code"] != provenance.stage_code(step, stage):
         return Finding(file, "older code", "`snakemake --cores all` makes it anew")
     return Finding(file, "current")
 

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     command("report", report, "draw one table or figure from the readouts", ("artefact", "its id, such as MV-T1"))
     command("claims", claims_, "judge the papers' claims from the readouts")
     command("index", index, "assemble reports/index.html from all tables and figures")
-    command("results", results_, "print the tables, and where the figures are")
+    command("results", results_, "print a table, and where everything lies", ("artefact?", "its id; the first if none"))
     command("metrics", metrics, "write reports/metrics.json, which `dvc metrics diff` compares")
     checking = command(
         "check", check_artefacts, "say of each artefact whether it is whole, and of today's config, code and data"
@@ -104,7 +104,7 @@ def _stage(arguments: argparse.Namespace, stage: str, run: Callable[[Any], None]
 
 
 def _header(stage: str, of: Stage, **more: str) -> dict[str, Any]:
-    return store.header(of, provenance.fingerprint(*provenance.stage_modules(stage, of)), **more)
+    return store.header(of, provenance.stage_code(stage, of), **more)
 
 
 # --- stages -------------------------------------------------------------------------------------------------------
@@ -368,13 +368,18 @@ def index(arguments: argparse.Namespace) -> None:
 
 
 def results_(arguments: argparse.Namespace) -> None:
-    """Prints the tables, and where everything lies."""
+    """Prints one table, and where everything lies."""
     found = plan.load(PARAMS)
-    print("\n".join(_tables(found).values()))
+    tables = _tables(found)
+    chosen = arguments.artefact or next(iter(tables))
+    if chosen not in tables:
+        raise Problem(f"{chosen}: no such table at this scale; there are {', '.join(tables)}")
+    print(tables[chosen])
     print(f"{len(found.reports)} artefacts at {found.scale} scale, from {len(found.pretrains)} pretraining runs:")
     print(f"  all on one page  {REPORTS / 'index.html'}")
     print(f"  figures          {REPORTS / 'figures'}/*.png, *.pdf, *.svg")
-    print(f"  tables           {REPORTS / 'tables'}/*.csv, *.md, *.tex")
+    print(f"  tables           {REPORTS / 'tables'}/*.md, *.csv, *.tex; `entia results MV-T2` prints another")
+    print(f"  verdicts         {REPORTS / 'claims.md'}")
 
 
 def _tables(found: plan.Plan) -> dict[str, str]:

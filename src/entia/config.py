@@ -31,7 +31,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A frozen struct that refuses unknown keys."""
 
 
-class Subset(Config):
+class Subset(Config, frozen=True):
     """Images of one data set: a training part, a validation part held out of it, and the test split.
 
     The three parts are disjoint. `limit` caps the training pool (validation included) and the test split, before
@@ -57,7 +57,7 @@ class Subset(Config):
             raise ValueError(f"side: {self.dataset} needs a number of pixels a side, such as side: 64")
 
 
-class Augmentation(Config):
+class Augmentation(Config, frozen=True):
     """How one view is drawn. Each image of each view has parameters of its own; every view comes from the same law."""
 
     size: Count | None = None
@@ -83,7 +83,7 @@ class Augmentation(Config):
     std: tuple[Positive, ...] = (127.5,)
 
 
-class Encoder(Config):
+class Encoder(Config, frozen=True):
     """The network whose pooled output is the embedding."""
 
     name: Literal[
@@ -102,7 +102,7 @@ class Encoder(Config):
     """False: without the ReLU after the first batch-norm, as the small-projector papers' code ran (spec §4.3)."""
 
 
-class Projector(Config):
+class Projector(Config, frozen=True):
     """Linear(no bias), batch-norm, ReLU, …, Linear(bias): `depth` linear layers, hidden width = output width."""
 
     width: Count = 256
@@ -110,7 +110,7 @@ class Projector(Config):
     """0: no projector, the loss sees the embedding."""
 
 
-class BarlowTwins(Config, tag_field="name", tag="barlow_twins"):
+class BarlowTwins(Config, frozen=True, tag_field="name", tag="barlow_twins"):
     """Barlow Twins (2103.03230), for any number of views."""
 
     weight: NonNegative
@@ -125,7 +125,7 @@ class BarlowTwins(Config, tag_field="name", tag="barlow_twins"):
     """joint: one mean and (unbiased) standard deviation over all views' rows, as the papers' code ran."""
 
 
-class VICReg(Config, tag_field="name", tag="vicreg"):
+class VICReg(Config, frozen=True, tag_field="name", tag="vicreg"):
     """VICReg (2105.04906), for any number of views. Weights in the published code's normalisation."""
 
     invariance: NonNegative = 25.0
@@ -138,7 +138,7 @@ class VICReg(Config, tag_field="name", tag="vicreg"):
     """Added to the variance under the root; 0 as the papers' code ran."""
 
 
-class SimCLR(Config, tag_field="name", tag="simclr"):
+class SimCLR(Config, frozen=True, tag_field="name", tag="simclr"):
     """SimCLR's NT-Xent (2002.05709), for any number of views."""
 
     temperature: Positive = 0.5
@@ -146,7 +146,7 @@ class SimCLR(Config, tag_field="name", tag="simclr"):
     """leave_one_out: each view against the mean of the others' unit vectors, as the papers' code ran (spec §3.3)."""
 
 
-class SpectralContrastive(Config, tag_field="name", tag="spectral_contrastive"):
+class SpectralContrastive(Config, frozen=True, tag_field="name", tag="spectral_contrastive"):
     """The papers' reformulated loss: (1/m) Σ‖z_v − z̄‖² + β‖E[z̄z̄ᵀ] − I‖² (spec §2.2).
 
     With negatives between view means, the spectral contrastive loss (2106.04156) has the same minimisers at
@@ -157,7 +157,7 @@ class SpectralContrastive(Config, tag_field="name", tag="spectral_contrastive"):
     """β."""
 
 
-class Diet(Config, tag_field="name", tag="diet"):
+class Diet(Config, frozen=True, tag_field="name", tag="diet"):
     """DIET (2302.10260, 2406.10743): cross-entropy of a linear head on the datum's index; one view is enough.
 
     Meant without a projector (projector.depth 0), which is not forced.
@@ -173,7 +173,7 @@ class Diet(Config, tag_field="name", tag="diet"):
     """Whether the head has a bias: the sources disagree (spec §1.2)."""
 
 
-class SDiet(Config, tag_field="name", tag="sdiet"):
+class SDiet(Config, frozen=True, tag_field="name", tag="sdiet"):
     """s-DIET, memory-efficient DIET (OpenReview GFNTbsVFlP, 4NgxI6Z74n): the softmax runs over the batch's own rows.
 
     The papers' equations could not be read: this is the reading of spec §9. The head has no bias, and an AdamW of its
@@ -194,13 +194,13 @@ class SDiet(Config, tag_field="name", tag="sdiet"):
     """True: the head and its optimiser's state lie in the host's memory, and the batch's rows alone on the device."""
 
 
-class Supervised(Config, tag_field="name", tag="supervised"):
+class Supervised(Config, frozen=True, tag_field="name", tag="supervised"):
     """Cross-entropy of a linear head (with bias) on labels: the DIET papers' other curve (spec §2.1)."""
 
     smoothing: Held = 0.0
 
 
-class BYOL(Config, tag_field="name", tag="byol"):
+class BYOL(Config, frozen=True, tag_field="name", tag="byol"):
     """BYOL (2006.07733), for any number of views: a predictor's output against the target network's projection."""
 
     momentum: Held = 0.996
@@ -212,7 +212,7 @@ class BYOL(Config, tag_field="name", tag="byol"):
     projector of 256 in the paper."""
 
 
-class MoCo(Config, tag_field="name", tag="moco"):
+class MoCo(Config, frozen=True, tag_field="name", tag="moco"):
     """MoCo v2 (1911.05722, 2003.04297): keys of a momentum encoder, negatives from a queue; for any number of views.
 
     Symmetric: every view is a query for every other view's key (v2 has one direction of two views). There is no
@@ -237,7 +237,7 @@ COURSES = {"diet_i": (10.0, 0.0, 0.0, 0.001), "diet_ii": (5.0, 0.001, 10.0, 0.00
 of lr where it begins, epochs at lr, share of lr where the cosine ends."""
 
 
-class Optimizer(Config):
+class Optimizer(Config, frozen=True):
     """How weights are updated, and the learning rate's course."""
 
     name: Literal["adam", "adamw", "sgd", "lars"] = "adam"
@@ -264,7 +264,7 @@ class Optimizer(Config):
             )
 
 
-class Pretrain(Config):
+class Pretrain(Config, frozen=True):
     """One pretraining run: a cell."""
 
     subset: Subset
@@ -299,7 +299,7 @@ class Pretrain(Config):
             raise ValueError(problem)
 
 
-class Embed(Config):
+class Embed(Config, frozen=True):
     """Embeddings of a data set's images by the encoders of one cell."""
 
     pretrain: Pretrain
@@ -314,21 +314,21 @@ class Embed(Config):
     mean as std in pretraining on STL-10 and ImageNet-100, and the right one here; spec §4.2)."""
 
 
-class Ridge(Config, tag_field="name", tag="ridge"):
+class Ridge(Config, frozen=True, tag_field="name", tag="ridge"):
     """Least squares on one-hot labels with an L2 penalty, chosen on the validation split."""
 
     penalties: tuple[Positive, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
     """Relative to the mean squared (centred) feature."""
 
 
-class Logistic(Config, tag_field="name", tag="logistic"):
+class Logistic(Config, frozen=True, tag_field="name", tag="logistic"):
     """Multinomial logistic regression with an L2 penalty, chosen on the validation split."""
 
     penalties: tuple[Positive, ...] = (1e-5, 1e-4, 1e-3, 1e-2)
     """λ in mean cross-entropy + λ/2 ‖W‖², on standardised features; the intercept is free."""
 
 
-class AdamProbe(Config, tag_field="name", tag="adam"):
+class AdamProbe(Config, frozen=True, tag_field="name", tag="adam"):
     """The papers' readout: a linear layer trained by Adam on raw features (spec §5)."""
 
     lr: Positive = 1e-3
@@ -339,7 +339,7 @@ class AdamProbe(Config, tag_field="name", tag="adam"):
     seed: Whole = 0
 
 
-class Neighbours(Config, tag_field="name", tag="neighbours"):
+class Neighbours(Config, frozen=True, tag_field="name", tag="neighbours"):
     """k nearest neighbours by cosine similarity; votes weighted by exp(similarity / temperature)."""
 
     k: Count = 200
@@ -349,7 +349,7 @@ class Neighbours(Config, tag_field="name", tag="neighbours"):
 Probe = Ridge | Logistic | AdamProbe | Neighbours
 
 
-class Readout(Config):
+class Readout(Config, frozen=True):
     """Accuracy of a probe on embeddings, and their spectrum."""
 
     embed: Embed

@@ -87,7 +87,7 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
         case "cifar10" | "cifar100":
             return _cifar(dataset, raw, side)
         case "stl10":
-            raise Problem("stl10: has no reader yet (its pretraining images are unlabelled); it can be planned, not run")
+            raise Problem("stl10: has no reader yet (it pretrains on unlabelled images); it can be planned, not run")
         case _ if dataset.startswith(config.FOLDER) and side is not None:
             return _image_folder(raw / dataset.removeprefix(config.FOLDER), side)
         case _:
@@ -243,9 +243,7 @@ def _image_folder(root: Path, side: int) -> Raw:
         raise Problem(f"{root}: {error}") from error
     if listed["train"].classes != listed[test].classes:
         differ = sorted(set(listed["train"].classes) ^ set(listed[test].classes))
-        raise Problem(
-            f"{root}: train and {test} must have the same classes; only one of them has {', '.join(differ)}"
-        )
+        raise Problem(f"{root}: train and {test} must have the same classes; only one of them has {', '.join(differ)}")
     parts: list[Images] = []
     named: list[tuple[str, str]] = []
     for folder in listed.values():

@@ -36,8 +36,8 @@ def _table(artefact: str, markdown: str) -> str:
     notes = [escape(line) for line in lines if not line.startswith("|")]
     head, _, *body = cells
     rows = "".join(_row(row, "td") for row in body)
-    files = ("claims.md", "claims.json") if artefact == "claims" else (f"tables/{artefact}.csv", f"tables/{artefact}.tex")
-    links = " ".join(f'<a href="{file}">{file.rsplit(".", 1)[1]}</a>' for file in files)
+    files = "claims.md claims.json" if artefact == "claims" else f"tables/{artefact}.csv tables/{artefact}.tex"
+    links = " ".join(f'<a href="{file}">{file.rsplit(".", 1)[1]}</a>' for file in files.split())
     return (
         f'<h2 id="{artefact}">{escape(title.strip("*"))}</h2>\n<table>\n{_row(head, "th")}{rows}</table>\n'
         f'<p class="note">{"<br>".join(notes)} {links}</p>\n'

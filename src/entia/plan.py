@@ -25,7 +25,7 @@ from entia.config import Config, Embed, Pretrain, Probe, Problem, Readout, Stage
 SCALES = ("laptop", "gpu_hour", "paper")
 
 
-class EmbedOptions(Config):
+class EmbedOptions(Config, frozen=True):
     """What params.yaml says of embeddings; the encoder and the images follow from the cell."""
 
     views: config.Count = 1
@@ -36,14 +36,14 @@ class EmbedOptions(Config):
     """Another data set to embed and read out (transfer); None: the cell's own."""
 
 
-class Cell(Pretrain, kw_only=True):
+class Cell(Pretrain, frozen=True, kw_only=True):
     """What params.yaml says of one cell: its pretraining, and how it is embedded and read out."""
 
     embed: EmbedOptions
     probe: Probe
 
 
-class Report(Config):
+class Report(Config, frozen=True):
     """One table or figure: which function draws it, from the readouts of which experiments."""
 
     title: str

@@ -8,7 +8,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from entia.config import Config
+from entia.config import Pretrain, Stage, Subset
 
 HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors")
@@ -16,36 +16,23 @@ LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas"
 BESIDE = ("config", "provenance", "plan", "store", "check", "machines", "cli")
 
 
-def fingerprint(*modules: str) -> str:
+def fingerprint(*modules: str, chosen: frozenset[str] = frozenset()) -> str:
     """Twelve hex digits over the syntax trees of these modules of ours and of all of ours that they import.
 
-    Comments, docstrings and formatting do not count. An import inside a function is not followed: such a module
-    (one loss family of several, say) is named by whoever knows that it is used.
+    Comments, docstrings and formatting do not count. Where a `match` chooses by the class of a config, only the cases of
+    the `chosen` classes count, and what those import: so a new loss, or an edit of another one, is no edit of this one.
     """
     digest = hashlib.sha256()
-    for module in sorted(_closure(modules)):
-        digest.update(f"{module}\n{_tree(module)[0]}\n".encode())
+    for module in sorted(_closure(modules, chosen)):
+        digest.update(f"{module}\n{_tree(module, chosen)[0]}\n".encode())
     return digest.hexdigest()[:12]
 
 
-def stage_modules(stage: str, config: Config) -> tuple[str, ...]:
-    """The modules whose code decides what `stage` makes of `config`, beyond those that they import themselves."""
-    families = {
-        "barlow_twins": "losses.redundancy",
-        "vicreg": "losses.redundancy",
-        "simclr": "losses.contrastive",
-        "spectral_contrastive": "losses.contrastive",
-        "diet": "losses.instance",
-        "sdiet": "losses.instance",
-        "supervised": "losses.instance",
-        "byol": "losses.momentum",
-        "moco": "losses.momentum",
-    }
-    if stage == "subset":
-        return ("datasets",)
-    if stage == "pretrain":
-        return ("pretrain", families[str(config.method.__struct_config__.tag)])  # pyright: ignore[reportAttributeAccessIssue]
-    return (stage,)
+def stage_code(stage: str, config: Stage) -> str:
+    """The fingerprint of the code that decides what a stage makes of a config."""
+    module = {Subset: "datasets"}.get(type(config), stage)
+    chosen = frozenset({type(config.method).__name__}) if isinstance(config, Pretrain) else frozenset[str]()
+    return fingerprint(module, chosen=chosen)
 
 
 def versions() -> dict[str, str]:
@@ -75,30 +62,42 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _closure(modules: tuple[str, ...]) -> set[str]:
+def _closure(modules: tuple[str, ...], chosen: frozenset[str]) -> set[str]:
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
         if module not in found and module not in BESIDE:
             found.add(module)
-            waiting.extend(_tree(module)[1])
+            waiting.extend(_tree(module, chosen)[1])
     return found
 
 
 @functools.cache
-def _tree(module: str) -> tuple[str, tuple[str, ...]]:
-    """A module's syntax tree as text, and the modules of ours that it imports at its top level."""
+def _tree(module: str, chosen: frozenset[str]) -> tuple[str, tuple[str, ...]]:
+    """A module's syntax tree as text, and the modules of ours that it imports, at its top or inside."""
     flat = HERE.joinpath(*module.split(".")).with_suffix(".py")
     tree = ast.parse((flat if flat.exists() else flat.with_suffix("") / "__init__.py").read_text())
-    imports = [found for node in tree.body for found in _imported(node)]
+    return _read(tree, chosen)
+
+
+def _read(tree: ast.Module, chosen: frozenset[str]) -> tuple[str, tuple[str, ...]]:
     for node in ast.walk(tree):
+        if isinstance(node, ast.Match) and chosen:
+            node.cases = [case for case in node.cases if _class_of(case) in {"", *chosen}]
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [part for part in node.body if not _is_text(part)]
+            node.body = [part for part in node.body if not _is_silent(part)]
+    imports = [found for node in ast.walk(tree) for found in _imported(node)]
     return repr(_plain(tree)), tuple(imports)
 
 
-def _imported(node: ast.stmt) -> list[str]:
+def _class_of(case: ast.match_case) -> str:
+    """The class that a case matches by name; nothing where it matches otherwise."""
+    pattern = case.pattern
+    return pattern.cls.id if isinstance(pattern, ast.MatchClass) and isinstance(pattern.cls, ast.Name) else ""
+
+
+def _imported(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name.removeprefix("entia.") for alias in node.names if alias.name.startswith("entia.")]
     if isinstance(node, ast.ImportFrom) and node.module == "entia":
@@ -108,7 +107,10 @@ def _imported(node: ast.stmt) -> list[str]:
     return []
 
 
-def _is_text(node: ast.stmt) -> bool:
+def _is_silent(node: ast.stmt) -> bool:
+    """Whether a statement decides nothing: a text, or an import of config classes, which are in the key."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "entia.config"
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 

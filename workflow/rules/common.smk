@@ -38,7 +38,7 @@ def fixed(stage):
 
     def parameter(wildcards):
         config = of(stage)(wildcards)
-        code = provenance.fingerprint(*provenance.stage_modules(stage, config))
+        code = provenance.stage_code(stage, config)
         return json.dumps({"config": configs.key(config), "code": code}, sort_keys=True)
 
     return parameter
@@ -103,9 +103,7 @@ def drawn_by(drawer):
                     for row in PLAN.rows[wildcards.artefact]
                 ],
                 "scale": PLAN.scale,
-                "code": provenance.fingerprint(
-                    drawer, "results", *(["theory"] if drawer == "figures" else [])
-                ),
+                "code": provenance.fingerprint(drawer, "results"),
             },
             sort_keys=True,
         )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from entia.losses.redundancy import gram, squared_gram
+from entia.losses.gram import gram, squared_gram
 
 
 def simclr(

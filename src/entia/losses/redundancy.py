@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from entia.losses.gram import gram, squared_gram
+
 BATCH_NORM_EPSILON = 1e-5
 """Added to the variance, as the published Barlow Twins code's batch norm does."""
 
@@ -91,29 +93,6 @@ def vicreg(
         "variance": variance * hinge,
         "covariance": 2 * covariance * off_diagonal,
     }
-
-
-def gram(x: Float[Tensor, "*stack row column"]) -> Float[Tensor, "*stack row row"]:
-    """Products x xᵀ of rows. Its backward pass is one matrix product, where autograd's own would be two."""
-    return _Gram.apply(x)
-
-
-def squared_gram(x: Float[Tensor, "*stack batch dim"]) -> Float[Tensor, "*stack"]:
-    """‖xᵀx‖² = ‖xxᵀ‖² (squared Frobenius norm), by the smaller of the two."""
-    batch, dim = x.shape[-2:]
-    return gram(x if batch < dim else x.mT).square().sum((-2, -1))
-
-
-class _Gram(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x @ x.mT
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (x,) = ctx.saved_tensors
-        return (grad + grad.mT) @ x
 
 
 class _ByFeatures(torch.autograd.Function):
