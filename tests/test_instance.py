@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -338,7 +339,7 @@ def test_a_step_of_sdiet_holds_less_than_one_of_diet() -> None:
 
 
 def test_supervised_training_needs_labels() -> None:
-    unlabelled = images(64)._replace(label=None)
+    unlabelled = replace(images(64), label=None)
     with pytest.raises(ValueError, match="supervised: needs labels"):
         next(pretrain.pretrain(small(method=Supervised()), unlabelled))
 

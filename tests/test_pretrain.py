@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -130,7 +132,7 @@ def test_dropout_is_drawn_anew_each_epoch_and_as_in_an_uninterrupted_run(data, m
 @every_method
 def test_labels_reach_supervised_training_alone(method, data):
     config = small(method=method, optimizer=ADAMW, epochs=2)
-    other = data._replace(label=data.label.flip(0))
+    other = replace(data, label=data.label.flip(0))
     alike = same(run(config, data)[-1].state, run(config, other)[-1].state)
     assert alike == (not isinstance(method, Supervised))
 
@@ -163,7 +165,7 @@ def test_the_online_probe_reads_a_label_that_can_be_read_and_not_one_that_cannot
     )  # fmt: skip
     rows = [progress.row for progress in run(config, data, test=data)]
     assert rows[-1]["probe_accuracy"] > 0.95 and rows[-1]["probe_loss"] < rows[0]["probe_loss"]
-    shuffled = data._replace(label=torch.randint(0, 2, (96,), generator=torch.Generator().manual_seed(1)))
+    shuffled = replace(data, label=torch.randint(0, 2, (96,), generator=torch.Generator().manual_seed(1)))
     assert run(config, shuffled, test=data)[-1].row["probe_accuracy"] < 0.95
 
 
@@ -177,7 +179,7 @@ def test_probe_accuracy_is_the_share_of_the_test_images_told_rightly(data):
 
 
 def test_an_online_probe_needs_labels_and_test_images(data):
-    for train, test in ((data._replace(label=None), None), (data, None)):
+    for train, test in ((replace(data, label=None), None), (data, None)):
         with pytest.raises(ValueError, match="online_probe: needs labels and test images"):
             run(small(online_probe=True), train, test=test)
 

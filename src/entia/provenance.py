@@ -19,8 +19,8 @@ BESIDE = ("config", "provenance", "plan", "store", "check", "machines", "cli")
 def fingerprint(*modules: str, chosen: frozenset[str] = frozenset()) -> str:
     """Twelve hex digits over the syntax trees of these modules of ours and of all of ours that they import.
 
-    Comments, docstrings and formatting do not count. Where a `match` chooses by the class of a config, only the cases of
-    the `chosen` classes count, and what those import: so a new loss, or an edit of another one, is no edit of this one.
+    Comments, docstrings and formatting do not count. Where a `match` chooses by the class of a config, only the cases
+    of the `chosen` classes count, and what those import: a new loss, or an edit of another, is no edit of this one.
     """
     digest = hashlib.sha256()
     for module in sorted(_closure(modules, chosen)):
