@@ -1,4 +1,5 @@
 # Loads the plan, includes the rules, says what "all" is.
+import functools
 import json
 import math
 import sys

@@ -19,7 +19,10 @@ Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 
 Positive = Annotated[float, Meta(gt=0, description="a positive number")]
 NonNegative = Annotated[float, Meta(ge=0, description="a number, zero or more")]
 
-DATASETS = ("mnist5k", "cifar10", "cifar100", "stl10")
+DATASETS = (
+    *("mnist5k", "cifar10", "cifar100", "stl10"),
+    *("pneumoniamnist", "pathmnist", "dermamnist", "bloodmnist"),
+)
 FOLDER = "image_folder/"
 
 
@@ -39,7 +42,7 @@ class Subset(Config, frozen=True):
     """
 
     dataset: str
-    """mnist5k, cifar10, cifar100, or image_folder/NAME for data/raw/NAME/{train,test or val}/CLASS/*."""
+    """One of `DATASETS`, or image_folder/NAME for data/raw/NAME/{train,test or val}/CLASS/*."""
     side: Count | None = None
     """Pixels a side that images are resized to; None keeps the data set's own size (image_folder needs a number)."""
     limit: Count | None = None

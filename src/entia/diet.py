@@ -527,6 +527,9 @@ def linear_optimum() -> Figure:
     filters = best.encoder.reshape(2, 4, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(2 * SIDE, 4 * SIDE)
     _matrix(panels[-1][0], filters, "40 digits, level 3: rows of V* as images", "", "")
     panels[-1][0].set_aspect("equal")
+    for edge in (1, 2, 3):
+        panels[-1][0].axvline(edge * SIDE - 0.5, color="0.3", lw=0.6)
+    panels[-1][0].axhline(SIDE - 0.5, color="0.3", lw=0.6)
     panels[-1][1].plot(np.arange(1, len(best.spectrum) + 1), real.inputs.shape[1] * best.spectrum**2, "o-", ms=3)
     panels[-1][1].axvline(8.5, color="0.6", lw=0.8, ls=":")
     panels[-1][1].set(xlabel="direction k", ylabel="N s_k²", title="share of between-image energy")
@@ -552,14 +555,15 @@ def _gap(axes: Axes, case: Case) -> None:
     axes.axhline(1e-7, color="0.6", lw=0.8, ls=":")
     axes.text(1, 1.6e-7, "1e−7 (the paper's)", fontsize=7, color="0.4")
     axes.set(xscale="log", yscale="log", xlabel="updates", ylabel="loss − optimum")
-    end = f"optimum {case.optimum:.6f}, gap at the end {case.gap()[-1]:.0e}"
-    axes.set_title(f"{case.name.split(', ')[1]}: {end}".replace("e-", "e−"), fontsize=8)
+    end = f"optimum {case.optimum:.6f}\ngap at the end {case.gap()[-1]:.0e}"
+    axes.set_title(f"{case.name.split(', ')[1]}: {end}".replace("-", "−").replace("cross−", "cross-"), fontsize=9)
 
 
 def interactions() -> Figure:
     """The clustered input X beside A = W V X at the trained optimum, with the share of A's energy inside the blocks.
 
-    Below, real digits sorted by class: W V X̄ and W Wᵀ at augmentation levels 0 to 3 and two widths, by closed form.
+    Below, real digits sorted by class: W V X̄ at augmentation levels 0 to 3 and two widths, by closed form. W Wᵀ is not
+    drawn apart: with codes white under Σ, W V X̄ = N W Wᵀ.
     """
     with threadpool_limits(1):
         found = cases()
@@ -569,7 +573,7 @@ def interactions() -> Figure:
             for width in (CLASSES, 4 * CLASSES)
             for level in range(len(LEVELS))
         }
-    figure, panels = figures._panels(6, 4, width=2.9, height=2.7)
+    figure, panels = figures._panels(4, 4, width=2.9, height=2.7)
     for row, pair in zip(panels, (found[:2], found[2:]), strict=False):
         _matrix(row[0], pair[0].inputs, f"input X: {pair[0].name.split(',')[0]}", "sample", "input dimension")
         for axes, case in zip(row[1:], pair, strict=False):
@@ -580,13 +584,11 @@ def interactions() -> Figure:
     for place, (level, width) in enumerate(real):
         axes = panels[2 + place // 4][place % 4]
         _blocks(axes, real[level, width], EACH, f"W V X̄: level {level}, K = {width}")
-        gram = best[level, width].head @ best[level, width].head.T
-        _blocks(panels[4 + place // 4][place % 4], gram, EACH, f"W Wᵀ: level {level}, K = {width}")
     figure.supxlabel(
         "Top: four clusters of four. That A is the matrix of predicted interactions W V X is our reading; each column's "
         "share is taken relative to its mean over other clusters' indices, which a softmax ignores. Spread samples under "
         "cross-entropy are told apart one by one, so that A's blocks hold their diagonal alone. Below: "
-        f"{CLASSES * EACH} real digits sorted by class (blocks: classes). At level 0 nothing tells directions apart "
+        f"{CLASSES * EACH} real digits sorted by class (blocks: classes); W Wᵀ is the same picture, W V X̄ / N. At level 0 nothing tells directions apart "
         "(all N s_k² are 1): what is drawn there is one of many optima."
     )
     return figure
