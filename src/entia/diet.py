@@ -157,16 +157,16 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
         **{
             "last epoch %": ("accuracy", "mean"),
             "sd": ("accuracy", "std"),
-            "best epoch %": ("best", "mean"),
+            "best epoch on test %": ("best", "mean"),
             "sd of best": ("best", "std"),
             "online, last %": ("online", "mean"),
-            "online, best %": ("online_best", "mean"),
+            "online, best on test %": ("online_best", "mean"),
             "n": ("seed", "nunique"),
             "chance": ("chance", "first"),
             **more,
         }
     )
-    shares = ["last epoch %", "sd", "best epoch %", "sd of best", "online, last %", "online, best %", "chance"]
+    shares = ["last epoch %", "sd", "best epoch on test %", "sd of best", "online, last %", "online, best on test %", "chance"]
     table[shares] = (100 * table[shares]).round(2)
     said = [_said(known, found, row) for row in table.to_dict("records")]
     return table.rename(columns=headings).assign(**{name: [one[name] for one in said] for name in said[0]})
