@@ -246,7 +246,7 @@ def test_the_locks_of_a_run_that_is_alive_or_on_another_machine_stay(elsewhere, 
 @pytest.mark.workflow
 def test_after_a_killed_snakemake_the_same_command_goes_on(tmp_path):
     folder = make_study(tmp_path)
-    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 100}))
+    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 30}))
     command = ["snakemake", "--cores", "2", "--quiet", "reason", "--until", "pretrain"]
     killed = subprocess.Popen(
         command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL

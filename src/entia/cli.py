@@ -430,7 +430,9 @@ def _cells_of(found: plan.Plan, artefact: str) -> None:
         )
     for name in found.cells(artefact):
         stage = found.pretrains[name]
-        print(f"{'done' if store.path(DATA, stage).exists() else 'to do'}  {name}  {config.label(stage)}")
+        head = config.head_bytes(stage, machines.sizes(stage.subset)[0]) / 2**20
+        what = config.label(stage) + (f"; head and its optimiser {head:,.0f} MiB" if head >= 1 else "")
+        print(f"{'done' if store.path(DATA, stage).exists() else 'to do'}  {name}  {what}")
 
 
 def show(arguments: argparse.Namespace) -> None:

@@ -246,7 +246,7 @@ def _verified(reader: "type[CIFAR10]", folder: Path) -> str:
 
 
 def _medmnist(dataset: str, path: Path, side: int | None) -> Raw:
-    """The file's bytes are not checked against a checksum: nothing in it is unpickled, and `Raw` names what was read."""
+    """Bytes are not checked against a checksum: nothing in them is unpickled, and `Raw` names what was read."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -12,7 +12,6 @@ Papers: 2302.10260, 2406.10743, OpenReview GFNTbsVFlP. Figures 4 and 5 are drawn
 # pyright: reportOperatorIssue=false, reportReturnType=false, reportGeneralTypeIssues=false, reportUnknownLambdaType=false
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +48,8 @@ AXES = {
 }
 """What tells one row of a table from another, and its heading."""
 
-COLOUR = dict(zip(("diet", "supervised", "sdiet", *claims.SSL), (*figures.COLOURS, "0.5"), strict=True))
+METHODS = ("diet", "supervised", "sdiet", *claims.SSL)
+"""In the order of their colours."""
 EARLY = 31
 """Epochs that the batch-size figure's first curve looks at (spec §7)."""
 
@@ -166,7 +166,15 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
             **more,
         }
     )
-    shares = ["last epoch %", "sd", "best epoch on test %", "sd of best", "online, last %", "online, best on test %", "chance"]
+    shares = [
+        "last epoch %",
+        "sd",
+        "best epoch on test %",
+        "sd of best",
+        "online, last %",
+        "online, best on test %",
+        "chance",
+    ]
     table[shares] = (100 * table[shares]).round(2)
     said = [_said(known, found, row) for row in table.to_dict("records")]
     return table.rename(columns=headings).assign(**{name: [one[name] for one in said] for name in said[0]})
@@ -199,16 +207,22 @@ def loss(rows: pd.DataFrame) -> Figure:
     """
     rows = above_floor(rows)
     parts = list(figures._parts(rows, ["subset.dataset"]))
-    figure, panels = figures._panels(len(parts), 2, width=5.2, height=4.2)
+    levels = sorted(rows["method.smoothing"].unique())
+    shade = dict(zip(levels, _shades(len(levels)), strict=True))
+    figure, panels = figures._panels(len(parts), 2, width=5.2, height=4.2 + 0.1 * len(levels))
     for pair, (title, part) in zip(panels, parts, strict=True):
         for axes, column, label in zip(
             pair, ("loss", "excess"), ("DIET's training loss (nats)", "training loss − H(a, N) (nats)"), strict=True
         ):
-            _scatter(axes, part, column)
+            _scatter(axes, part, column, shade)
             pooled = f"all levels: {_rho_text(rho(part, column))}"
             axes.set(xlabel="test accuracy (%)", ylabel=label)
             axes.set_title(figures._titled(title, pooled), fontsize=9)
-    how = "from the log" if "images" in rows.attrs.get("given", ()) else "whole batches of an epoch: up to a batch too few"
+    how = (
+        "from the log"
+        if "images" in rows.attrs.get("given", ())
+        else "whole batches of an epoch: up to a batch too few"
+    )
     figure.supxlabel(
         f"Each point: a saved epoch of a run. ρ: Spearman's, with the 95 % interval of a jackknife over runs. N: {how}."
     )
@@ -228,7 +242,8 @@ def above_floor(rows: pd.DataFrame) -> pd.DataFrame:
 def rho(rows: pd.DataFrame, column: str = "loss") -> claims.Estimate:
     """Spearman's ρ of a column and accuracy over all rows, with a 95 % interval by deleting each run in turn.
 
-    The interval is made on Fisher's scale (`claims.jackknife`); not a number with fewer than two runs.
+    The interval is made on Fisher's scale (`claims.jackknife`); not a number with fewer than two runs, or where leaving
+    out any run gives one and the same ρ.
     """
     rows = rows.assign(loss=rows[column])
     each = [run for _, run in rows.groupby("cell")]
@@ -236,6 +251,8 @@ def rho(rows: pd.DataFrame, column: str = "loss") -> claims.Estimate:
     if len(each) < 2:
         return claims.Estimate(effect, math.nan, math.nan, len(each))
     found = claims.jackknife([each], claims._z, 0.95)
+    if found.low == found.high:  # every run alone has the same ρ, such as −1: no measure of how runs differ
+        return claims.Estimate(effect, math.nan, math.nan, len(each))
     return claims.Estimate(effect, math.tanh(found.low), math.tanh(found.high), len(each))
 
 
@@ -246,13 +263,16 @@ def _rho_text(found: claims.Estimate) -> str:
     return f"{text}, {found.seeds} run{'s' * (found.seeds != 1)}".replace("-", "−")
 
 
-def _scatter(axes: Axes, rows: pd.DataFrame, column: str) -> None:
-    levels = sorted(rows["method.smoothing"].unique())
-    for level, colour in zip(levels, _shades(len(levels)), strict=True):
-        part = rows[rows["method.smoothing"] == level]
+def _scatter(axes: Axes, rows: pd.DataFrame, column: str, shade: dict[float, tuple[float, ...]]) -> None:
+    for level, part in rows.groupby("method.smoothing"):
         name = f"a = {level:g}: {_rho_text(rho(part, column))}"
-        axes.scatter(100 * part["accuracy"], part[column], s=16, color=colour, label=name, alpha=0.85, lw=0)
-    axes.legend(fontsize=7, title="label smoothing", title_fontsize=7)
+        axes.scatter(100 * part["accuracy"], part[column], s=16, color=shade[level], label=name, alpha=0.85, lw=0)
+    _below(axes, 2)
+
+
+def _below(axes: Axes, columns: int) -> None:
+    """A legend under the axis, where it hides no point."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=7, ncols=columns, handlelength=3)
 
 
 def _shades(count: int) -> list[tuple[float, ...]]:
@@ -271,10 +291,11 @@ def sizes(rows: pd.DataFrame) -> Figure:
         part = found[(found["subset.dataset"] == data) & (found["encoder.name"] == encoder)]
         for (method, depth), curve in part.groupby(["method.name", "projector.depth"]):
             name = f"{method}, {depth} projector layers" if depth and method in ("diet", "supervised") else str(method)
-            _line(axes, curve, "images", "accuracy", name, COLOUR[str(method)], "--" if "layers" in name else "-")
+            _line(axes, curve, "images", "accuracy", name, _colour(method), "--" if "layers" in name else "-")
         axes.set(xscale="log", xlabel="training images", ylabel="test accuracy (%)", title=f"{data}, {encoder}")
         axes.set_xticks(
-            sorted(part["images"].unique()), [figures._count(n) if n >= 1000 else f"{n:g}" for n in sorted(part["images"].unique())]
+            sorted(part["images"].unique()),
+            [figures._count(n) if n >= 1000 else f"{n:g}" for n in sorted(part["images"].unique())],
         )
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         figures._chance(axes, part)
@@ -298,10 +319,14 @@ def _grid(rows: pd.DataFrame) -> tuple[Figure, list[tuple[tuple[str, str], Axes]
     return figure, found
 
 
+def _colour(method: object) -> str:
+    return (*figures.COLOURS, "0.5")[METHODS.index(str(method))]
+
+
 def _line(axes: Axes, rows: pd.DataFrame, x: str, y: str, name: str, colour: object, style: str = "-") -> None:
     """A line through the means over seeds of `y` (a fraction, drawn in per cent), and every seed's point."""
     means = rows.groupby(x)[y].mean()
-    axes.plot(means.index, 100 * means, style, marker="o", ms=4, color=colour, label=name)
+    axes.plot(means.index, 100 * means, style, marker="o", ms=4, color=colour, label=name or None)
     axes.plot(rows[x], 100 * rows[y], marker=".", ms=4, ls="", color=colour, alpha=0.5)
 
 
@@ -327,7 +352,9 @@ def curves(rows: pd.DataFrame, along: str = "method.smoothing", panel: str = "en
         axes.set(xlabel="epoch", ylabel="test accuracy (%)", title=title)
         figures._chance(axes, part)
         axes.legend(fontsize=7)
-    figure.supxlabel("Solid: a probe on frozen embeddings; dashed: the online probe. Bands: a standard deviation over seeds.")
+    figure.supxlabel(
+        "Solid: a probe on frozen embeddings; dashed: the online probe. Bands: a standard deviation over seeds."
+    )
     return figure
 
 
@@ -358,28 +385,30 @@ def batch(rows: pd.DataFrame) -> Figure:
     styles = {"last": "-", "overall": "--", "early": ":"}
     named = {"last": "last epoch", "overall": "best epoch", "early": f"best of the first {EARLY} epochs"}
     for (title, part), top, below in zip(parts, *panels, strict=True):
+        shown = [column for column in styles if part[column].notna().any()]
         for (method, scaled), arm in part.groupby(["method.name", "scaled"]):
             name = f"{method}, lr {'∝ batch' if scaled else 'fixed'}"
-            for column, style in styles.items():
-                if arm[column].notna().any():
-                    _line(top, arm, "batch", column, f"{name}: {named[column]}", _tone(method, scaled), style)
+            for column in shown:
+                _line(top, arm, "batch", column, "", _tone(method, scaled), styles[column])
             seconds = arm.groupby("batch")["seconds"].mean()
             below.plot(seconds.index, seconds, "o-", ms=4, color=_tone(method, scaled), label=name)
         top.set(ylabel=f"{'online' if online else 'readout'} accuracy (%)", title=title)
-        below.set(ylabel="seconds an epoch", yscale="log")
+        below.set(ylabel="seconds an epoch", ylim=(0, None))
         for axes in (top, below):
             axes.set_xscale("log", base=2)
             axes.set_xticks(sorted(part["batch"].unique()), [str(size) for size in sorted(part["batch"].unique())])
             axes.set(xlabel="batch")
-            axes.legend(fontsize=6)
-        figures._chance(top, part)
+        for column in shown:
+            top.plot([], [], styles[column], color="0.4", label=named[column])
+        _below(top, 3)
+        _below(below, 3)
     figure.supxlabel(f"Best epochs are of the saved ones and chosen on the test split. Times on {machine}.")
     return figure
 
 
 def _tone(method: object, scaled: object) -> tuple[float, ...]:
     """A method's colour, paler where its learning rate stays fixed."""
-    red, green, blue = mpl.colors.to_rgb(COLOUR[str(method)])
+    red, green, blue = mpl.colors.to_rgb(_colour(method))
     return (red, green, blue) if scaled else tuple(1 - 0.5 * (1 - part) for part in (red, green, blue))
 
 
@@ -411,11 +440,11 @@ def rank(rows: pd.DataFrame) -> Figure:
         means = results.last(part).groupby("method.name")["rankme"].mean().sort_values(ascending=False)
         for place, method in enumerate(means.index):
             ends = results.last(part)[lambda rows, name=method: rows["method.name"] == name]["rankme"]
-            after.bar(place, means[method], color=COLOUR[method], alpha=0.35)
-            after.plot(np.full(len(ends), place), ends, "o", ms=4, color=COLOUR[method])
+            after.bar(place, means[method], color=_colour(method), alpha=0.35)
+            after.plot(np.full(len(ends), place), ends, "o", ms=4, color=_colour(method))
             along = part[part["method.name"] == method].groupby("epoch")["rankme"].mean()
-            course.plot(along.index, along, "o-", ms=3, color=COLOUR[method], label=method)
-        after.set_xticks(range(len(means)), list(means.index), rotation=30)
+            course.plot(along.index, along, "o-", ms=3, color=_colour(method), label=method)
+        after.set_xticks(range(len(means)), list(means.index), rotation=30, ha="right")
         after.set(ylabel="RankMe of test embeddings", title=figures._titled(title, "after training"))
         course.set(xlabel="epoch", ylabel="RankMe of test embeddings", title=figures._titled(title, "along training"))
         course.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
@@ -524,7 +553,8 @@ def linear_optimum() -> Figure:
         turned = np.linalg.svd(case.training.head, full_matrices=False)
         _matrix(row[1], turned[0] * turned[1], "learned W (principal axes)", "axis", "index")
         _gap(row[2], case)
-    filters = best.encoder.reshape(2, 4, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(2 * SIDE, 4 * SIDE)
+    rows = best.encoder / np.abs(best.encoder).max(axis=1, keepdims=True)
+    filters = rows.reshape(2, 4, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(2 * SIDE, 4 * SIDE)
     _matrix(panels[-1][0], filters, "40 digits, level 3: rows of V* as images", "", "")
     panels[-1][0].set_aspect("equal")
     for edge in (1, 2, 3):
@@ -536,8 +566,9 @@ def linear_optimum() -> Figure:
     _gap(panels[-1][2], real)
     figure.supxlabel(
         f"Four clusters of four samples as in the paper; dimension 32, spread {SPREAD:g}, noise {NOISE:g} and the real "
-        "images are ours. The closed forms are derived by us (the paper's equations were not found). W is turned to its "
-        "principal axes, which the loss leaves open. The gap is cut off at 1e−16, what 64-bit numbers hold."
+        "images are ours. The closed forms are derived by us (the paper's equations were not found). W is turned to "
+        "its principal axes, which the loss leaves open; each row of V* has a scale of its own. The gap is cut off at "
+        "1e−16, what 64-bit numbers hold."
     )
     return figure
 
@@ -578,18 +609,20 @@ def interactions() -> Figure:
         _matrix(row[0], pair[0].inputs, f"input X: {pair[0].name.split(',')[0]}", "sample", "input dimension")
         for axes, case in zip(row[1:], pair, strict=False):
             _blocks(axes, case.interactions, 4, f"A, {case.name.split(', ')[1]}")
-    _shares(panels[0][3], [(case.name.replace(", ", ",\n"), theory.block_energy(case.interactions, 4)) for case in found])
+    _shares(
+        panels[0][3], [(case.name.replace(", ", ",\n"), theory.block_energy(case.interactions, 4)) for case in found]
+    )
     real = {key: one.head @ one.encoder @ moments[key[0]].means for key, one in best.items()}
     _class_shares(panels[1][3], real)
     for place, (level, width) in enumerate(real):
         axes = panels[2 + place // 4][place % 4]
         _blocks(axes, real[level, width], EACH, f"W V X̄: level {level}, K = {width}")
     figure.supxlabel(
-        "Top: four clusters of four. That A is the matrix of predicted interactions W V X is our reading; each column's "
-        "share is taken relative to its mean over other clusters' indices, which a softmax ignores. Spread samples under "
-        "cross-entropy are told apart one by one, so that A's blocks hold their diagonal alone. Below: "
-        f"{CLASSES * EACH} real digits sorted by class (blocks: classes); W Wᵀ is the same picture, W V X̄ / N. At level 0 nothing tells directions apart "
-        "(all N s_k² are 1): what is drawn there is one of many optima."
+        "Top: four clusters of four. That A is the matrix of predicted interactions W V X is our reading; each "
+        "column's share is taken relative to its mean over other clusters' indices, which a softmax ignores. Spread "
+        "samples under cross-entropy are told apart one by one, so that A's blocks hold their diagonal alone. Below: "
+        f"{CLASSES * EACH} real digits sorted by class (blocks: classes); W Wᵀ is the same picture, W V X̄ / N. At "
+        "level 0 nothing tells directions apart (all N s_k² are 1): what is drawn there is one of many optima."
     )
     return figure
 

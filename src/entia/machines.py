@@ -39,7 +39,7 @@ IMAGES = {"mnist5k": (5_000, 28), "cifar10": (50_000, 32), "cifar100": (50_000, 
 
 def work(cell: Pretrain) -> float:
     """Multiply-adds of a whole run, in 10⁹: good for its order among others and a time limit, not for a result."""
-    images, side = _images(cell.subset)
+    images, side = sizes(cell.subset)
     side = cell.augmentation.size or side
     network = MULTIPLY_ADDS.get(cell.encoder.name, 4.0) * (side / 224) ** 2 * (cell.encoder.width / 64) ** 2
     if cell.encoder.stem == "small":
@@ -55,8 +55,8 @@ def minutes(stage: Stage) -> int:
         case Pretrain():
             return 30 + math.ceil(work(stage) / 4_000 / 60)
         case Embed():
-            images, _ = _images(stage.on)
-            passes = stage.views * images / (_images(stage.pretrain.subset)[0] * stage.pretrain.views)
+            images, _ = sizes(stage.on)
+            passes = stage.views * images / (sizes(stage.pretrain.subset)[0] * stage.pretrain.views)
             return 20 + math.ceil(work(stage.pretrain) / stage.pretrain.epochs * passes / 4_000 / 60)
         case Subset():
             return 60
@@ -68,7 +68,7 @@ def memory(stage: Stage) -> int:
     """MiB of the machine's memory: PyTorch with CUDA loaded, Snakemake's two processes, and the images twice over."""
     match stage:
         case Subset():
-            images, side = _images(stage)
+            images, side = sizes(stage)
             return 4_000 + 2 * images * 3 * side**2 // 2**20
         case Pretrain():
             return memory(stage.subset)
@@ -78,7 +78,8 @@ def memory(stage: Stage) -> int:
             return 4_000
 
 
-def _images(subset: Subset) -> tuple[int, int]:
+def sizes(subset: Subset) -> tuple[int, int]:
+    """Images that a subset trains on, and their pixels a side, as far as they are known without reading any."""
     images, side = IMAGES.get(subset.dataset, (130_000, 224))
     images = min(images, subset.limit or images)
     return max(1, round(images * subset.fraction)), subset.side or side
