@@ -103,7 +103,7 @@ def test_an_edit_of_a_module_changes_the_stages_that_use_it_alone(monkeypatch):
 
 
 def test_every_module_belongs_to_a_stage_or_is_named_beside_them():
-    stages = ("datasets", "pretrain", "embed", "readout", "tables", "figures", "claims", "page", "results")
+    stages = ("datasets", "pretrain", "embed", "readout", "tables", "figures", "diet", "claims", "page", "results")
     folder = provenance.HERE
     modules = {".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("*.py")}
     modules = {module.removesuffix(".__init__") for module in modules} - {"__init__"}
