@@ -114,17 +114,17 @@ def test_one_weight_changed_reruns_its_cell_and_what_follows(study):
     change(
         study, lambda raw: raw["scales"]["laptop"]["experiments"]["twins"][1].update({"method.weight": [0.0004, 0.02]})
     )
-    assert jobs(study) == {"pretrain": 1, "embed": 1, "readout": 1, "table": 1, "figure": 1, "index": 1}
+    assert jobs(study) == {"pretrain": 1, "embed": 1, "readout": 1, "table": 1, "figure": 1, "claims": 1, "index": 1}
 
 
 def test_a_readout_changed_pretrains_nothing(study):
     change(study, lambda raw: raw["defaults"].update({"probe": {"name": "neighbours", "k": 5}}))
-    assert jobs(study) == {"readout": 3, "table": 1, "figure": 1, "index": 1}
+    assert jobs(study) == {"readout": 3, "table": 1, "figure": 1, "claims": 1, "index": 1}
 
 
 def test_a_cell_dropped_redraws_alone(study):
     change(study, lambda raw: raw["scales"]["laptop"]["experiments"]["twins"][1].update({"method.weight": [0.0004]}))
-    assert jobs(study) == {"table": 1, "figure": 1, "index": 1}
+    assert jobs(study) == {"table": 1, "figure": 1, "claims": 1, "index": 1}
 
 
 def test_two_values_swapped_are_seen(study):

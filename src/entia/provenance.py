@@ -30,7 +30,7 @@ def fingerprint(*modules: str, chosen: frozenset[str] = frozenset()) -> str:
 
 def stage_code(stage: str, config: Stage) -> str:
     """The fingerprint of the code that decides what a stage makes of a config."""
-    module = {Subset: "datasets"}.get(type(config), stage)
+    module = "datasets" if isinstance(config, Subset) else stage
     chosen = frozenset({type(config.method).__name__}) if isinstance(config, Pretrain) else frozenset[str]()
     return fingerprint(module, chosen=chosen)
 
