@@ -327,11 +327,7 @@ def _frame(found: plan.Plan, rows: tuple[plan.Row, ...]) -> "pd.DataFrame":
 def report(arguments: argparse.Namespace) -> None:
     """Draws one table or figure."""
     found = plan.load(PARAMS)
-    if arguments.artefact not in found.reports:
-        raise Problem(
-            f"{arguments.artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}"
-        )
-    asked = found.reports[arguments.artefact]
+    asked = _report(found, arguments.artefact)
     rows = _frame(found, found.rows[arguments.artefact])
     if asked.table:
         from entia import tables
@@ -420,14 +416,19 @@ def _commands(found: plan.Plan) -> list[str]:
 
     left = [(kind, of) for kind in last for of in found.of(kind).values() if not store.path(DATA, of).exists()]
     stages = [f"entia {kind} {config.name(of)}" for kind, of in sorted(left, key=order)]
-    return [*stages, *(f"entia report {artefact}" for artefact in found.reports), "entia index"]
+    return [*stages, *(f"entia report {artefact}" for artefact in found.reports), "entia claims", "entia index"]
 
 
-def _cells_of(found: plan.Plan, artefact: str) -> None:
+def _report(found: plan.Plan, artefact: str) -> plan.Report:
     if artefact not in found.reports:
         raise Problem(
             f"{artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}"
         )
+    return found.reports[artefact]
+
+
+def _cells_of(found: plan.Plan, artefact: str) -> None:
+    _report(found, artefact)
     for name in found.cells(artefact):
         stage = found.pretrains[name]
         head = config.head_bytes(stage, machines.sizes(stage.subset)[0]) / 2**20
