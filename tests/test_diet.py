@@ -20,6 +20,7 @@ def trained(accuracy, **fields) -> pd.DataFrame:
         "method.name": "diet", "method.smoothing": 0.8, "views": 1, "projector.depth": 0, "optimizer.lr": 0.001,
         "optimizer.weight_decay": 0.05, "augmentation.erase": 0.25, "optimizer.lr_per": None, "weight": math.nan,
     }  # fmt: skip
+    base["images"] = round(1000 * fields.get("subset.fraction", 1.0))
     return run(accuracy, **(base | fields))
 
 
@@ -189,10 +190,10 @@ def test_levels_of_smoothing_are_comparable_once_the_floor_is_subtracted():
     assert diet.rho(above, "loss").effect > -0.5
 
 
-def test_the_floor_takes_the_logs_count_of_images_where_it_has_one():
-    rows = scattered(0).assign(images=1100)
-    moved = diet.above_floor(rows)["excess"] - diet.above_floor(rows.drop(columns="images"))["excess"]
-    assert moved.to_numpy() == pytest.approx(theory.floor(0.8, 1000) - theory.floor(0.8, 1100))
+def test_the_floor_is_that_of_the_runs_own_number_of_images():
+    rows = scattered(0)
+    moved = diet.above_floor(rows)["excess"] - diet.above_floor(rows.assign(images=1100))["excess"]
+    assert moved.to_numpy() == pytest.approx(theory.floor(0.8, 1100) - theory.floor(0.8, 1000))
 
 
 def test_every_saved_epoch_of_diet_is_a_point_and_no_other_methods_is():

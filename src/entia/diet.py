@@ -62,19 +62,42 @@ LEVELS: tuple[dict[str, object], ...] = (
 """The four augmentation levels (spec §2.2), flips apart, as fields of `config.Augmentation`."""
 
 
+READ_AS = (
+    "last epoch: a probe on the frozen encoder's embeddings of clean images; best epoch: the largest of the saved "
+    "epochs', chosen on the test split, as the papers' scripts tabulate it; online: the probe trained along"
+)
+"""What a table's columns of accuracy are."""
+
+
+def draw(name: str, rows: pd.DataFrame, **options: str) -> Figure:
+    """The figure of that name under `reports:` in params.yaml."""
+    match name:
+        case "diet_loss":
+            return loss(rows)
+        case "diet_sizes":
+            return sizes(rows)
+        case "diet_curves":
+            return curves(rows, **options)
+        case "diet_batch":
+            return batch(rows)
+        case "diet_rank":
+            return rank(rows)
+        case "diet_linear_optimum":
+            return linear_optimum()
+        case "diet_interactions":
+            return interactions()
+        case other:
+            raise ValueError(f"reports: figure {other!r} is no figure")
+
+
 # --- readouts, run by run ---------------------------------------------------------------------------------------------
 
 
 def described(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows, each readout once, with `images` (a run's training images), `level` and the learning `rate`.
-
-    Where the log does not say, `images` is the images that an epoch's whole batches held: up to a batch too few.
-    """
+    """The rows, each readout once, with the augmentation `level` and the learning `rate`."""
     rows = results.unique(rows)
-    seen = (rows["view_images"] / rows["epoch"] / rows["views"]).round()
     per = rows["optimizer.lr_per"].astype(float).fillna(rows["batch"]) if "optimizer.lr_per" in rows else rows["batch"]
     return rows.assign(
-        images=rows["images"] if "images" in rows else seen,
         level=[claims.augmentation_level(row) for row in rows.to_dict("records")],
         rate=rows["optimizer.lr"] * rows["batch"] / per,
     )
@@ -218,25 +241,17 @@ def loss(rows: pd.DataFrame) -> Figure:
             pooled = f"all levels: {_rho_text(rho(part, column))}"
             axes.set(xlabel="test accuracy (%)", ylabel=label)
             axes.set_title(figures._titled(title, pooled), fontsize=9)
-    how = (
-        "from the log"
-        if "images" in rows.attrs.get("given", ())
-        else "whole batches of an epoch: up to a batch too few"
-    )
     figure.supxlabel(
-        f"Each point: a saved epoch of a run. ρ: Spearman's, with the 95 % interval of a jackknife over runs. N: {how}."
+        "Each point: a saved epoch of a run. ρ: Spearman's, with the 95 % interval of a jackknife over runs."
     )
     return figure
 
 
 def above_floor(rows: pd.DataFrame) -> pd.DataFrame:
     """DIET's rows, each run's epochs once, with `excess`: the loss minus `theory.floor` of its smoothing and images."""
-    given = [name for name in ("images",) if name in rows]
     rows = described(rows[rows["method.name"] == "diet"]).drop_duplicates(["cell", "epoch"])
     pairs = zip(rows["method.smoothing"], rows["images"], strict=True)
-    rows = rows.assign(excess=rows["loss"] - [theory.floor(a, int(n)) for a, n in pairs])
-    rows.attrs["given"] = given
-    return rows
+    return rows.assign(excess=rows["loss"] - [theory.floor(a, int(n)) for a, n in pairs])
 
 
 def rho(rows: pd.DataFrame, column: str = "loss") -> claims.Estimate:
@@ -293,10 +308,8 @@ def sizes(rows: pd.DataFrame) -> Figure:
             name = f"{method}, {depth} projector layers" if depth and method in ("diet", "supervised") else str(method)
             _line(axes, curve, "images", "accuracy", name, _colour(method), "--" if "layers" in name else "-")
         axes.set(xscale="log", xlabel="training images", ylabel="test accuracy (%)", title=f"{data}, {encoder}")
-        axes.set_xticks(
-            sorted(part["images"].unique()),
-            [figures._count(n) if n >= 1000 else f"{n:g}" for n in sorted(part["images"].unique())],
-        )
+        ticks = sorted(map(float, part["images"].unique()))
+        axes.set_xticks(ticks, [figures._count(tick) if tick >= 1000 else f"{tick:g}" for tick in ticks])
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         figures._chance(axes, part)
         axes.legend(fontsize=8)

@@ -66,6 +66,10 @@ def draw(report: Report, rows: pd.DataFrame, scale: str) -> Figure:
                 figure = dynamics(rows)
             case "graph_spectrum":
                 figure = graph_spectrum()
+            case str(name) if name.startswith("diet_"):
+                from entia import diet  # which is a layer of its own beside this one, and imports it
+
+                figure = diet.draw(name, rows, **options)
             case other:
                 raise ValueError(f"reports: figure {other!r} is no figure")
         across = round(18 * figure.get_figwidth())

@@ -22,7 +22,7 @@ from msgspec import Struct
 from entia import config
 from entia.config import Config, Embed, Pretrain, Probe, Problem, Readout, Stage, Subset
 
-SCALES = ("laptop", "gpu_hour", "paper")
+SCALES = ("laptop", "photos", "gpu_hour", "paper")
 
 
 class EmbedOptions(Config, frozen=True):
@@ -78,6 +78,11 @@ class Plan:
     pretrains: dict[str, Pretrain] = field(default_factory=dict[str, Pretrain])
     embeds: dict[str, Embed] = field(default_factory=dict[str, Embed])
     readouts: dict[str, Readout] = field(default_factory=dict[str, Readout])
+
+    @property
+    def folder(self) -> Path:
+        """Where its tables and figures lie. Each scale has a folder of its own: none overwrites another's."""
+        return Path("reports") if self.scale == SCALES[0] else Path("reports") / self.scale
 
     def of(self, stage: str) -> Mapping[str, Stage]:
         """The configs of `subset`, `pretrain`, `embed` or `readout`, by name."""

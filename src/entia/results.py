@@ -28,8 +28,9 @@ def frame(
     Columns: `experiment`, `arm`, `readout` (its name); the config by dotted path (`views`, `projector.width`,
     `method.name`, `subset.fraction`, …, and `embed.*`, `probe.*`); `weight`, the method's orthogonality weight (Barlow
     Twins' λ, VICReg's λ = μ, β); `cell`, the pretraining run's name; `epoch`; the readout's metrics (fractions in [0,
-    1]); and from the log, up to that epoch: `minutes` of training, `view_images`, `peak_mib`, that epoch's `loss`, and
-    the `machines` it ran on.
+    1]); and from the log, up to that epoch: `minutes` of training, `view_images`, `peak_mib`, the `machines` it ran on
+    and the online probe's best accuracy `probe_best`; that epoch's `loss`, `probe_loss` and `probe_accuracy`; and
+    `images`, what the run trains on.
     """
     found: list[dict[str, Any]] = []
     for row in rows:
@@ -73,19 +74,21 @@ def _flat(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 def _by_epoch(log: Log) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
-    seconds, images, peak, machines = 0.0, 0, 0, set[str]()
+    seconds, view_images, peak, best, machines = 0.0, 0, 0, 0.0, set[str]()
     for row in log:
-        seconds, images = seconds + float(row["seconds"]), images + int(row["view_images"])
-        peak = max(peak, int(row["peak_mib"]))
+        seconds, view_images = seconds + float(row["seconds"]), view_images + int(row["view_images"])
+        peak, best = max(peak, int(row["peak_mib"])), max(best, float(row.get("probe_accuracy", 0)))
         machines |= {row["machine"]}
         found[int(row["epoch"])] = {
             "epoch": int(row["epoch"]),
             "minutes": seconds / 60,
-            "view_images": images,
+            "view_images": view_images,
+            "images": int(row["images"]),
             "peak_mib": peak,
             "loss": float(row["loss"]),
             "machines": " + ".join(sorted(machines)),
             **{name: float(row[name]) for name in ("probe_loss", "probe_accuracy") if name in row},
+            **({"probe_best": best} if "probe_accuracy" in row else {}),
         }
     return found
 

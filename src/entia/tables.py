@@ -11,7 +11,7 @@ import pandas as pd
 from entia import results
 from entia.plan import Report
 
-REPORTED = Path("data/reported/multi_view.csv")
+REPORTED = (Path("data/reported/multi_view.csv"), Path("data/reported/diet.csv"))
 UNKNOWN = "not known"
 CHOOSING = ("width_table", "held_out")  # tables that show a chosen weight
 NAMES = {
@@ -43,9 +43,14 @@ def draw(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[
             table = transfer(rows)
         case "held_out":
             table = held_out(rows)
+        case "diet_accuracy" | "diet_cost":
+            from entia import diet  # imports this module
+
+            table = diet.cost(rows, known) if report.table == "diet_cost" else diet.accuracy(rows, known, **options)
+            notes += [diet.READ_AS, *([_timed(rows)] if report.table == "diet_cost" else [])]
         case other:
             raise ValueError(f"reports.{artefact}.table: {other!r} is no table")
-    notes.append(_said(known))
+    notes += [_said(known)] if known.empty or (known["arm"] == "").any() else []
     return rendered(table, results.heading(report.title, rows, scale), "; ".join(notes), artefact)
 
 
@@ -55,7 +60,7 @@ def _timed(rows: pd.DataFrame) -> str:
 
 def reported(artefact: str) -> pd.DataFrame:
     """The papers' own figures for an artefact, each with its source; empty where none is known."""
-    found = pd.read_csv(REPORTED, dtype=str, keep_default_na=False)
+    found = pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False) for file in REPORTED])
     return found[found["artefact"] == artefact]
 
 

@@ -8,7 +8,7 @@ wildcard_constraints:
 rule table:
     input:
         read_by,
-        reported="data/reported/multi_view.csv",
+        reported=expand("data/reported/{papers}.csv", papers=("diet", "multi_view")),
     output:
         expand("reports/tables/{{artefact}}.{ending}", ending=("csv", "md", "tex")),
     log:
@@ -26,7 +26,7 @@ rule table:
 rule figure:
     input:
         read_by,
-        reported="data/reported/multi_view.csv",
+        reported=expand("data/reported/{papers}.csv", papers=("diet", "multi_view")),
     output:
         expand("reports/figures/{{artefact}}.{ending}", ending=("pdf", "png", "svg")),
     log:
