@@ -37,7 +37,7 @@ onstart:
 rule all:
     default_target: True
     input:
-        "reports/index.html",
+        REPORT["page"],
         # named on purpose: a missing file that nothing newer asks for is otherwise no reason to run
         stored("subset"),
         stored("pretrain"),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from entia.readout import Features
 
-DATA, REPORTS, PARAMS = Path("data"), Path("reports"), Path("params.yaml")
+DATA, PARAMS = Path("data"), Path("params.yaml")
 S = TypeVar("S", Subset, Pretrain, Embed, Readout)
 
 
@@ -77,9 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("report", report, "draw one table or figure from the readouts", ("artefact", "its id, such as MV-T1"))
     command("claims", claims_, "judge the papers' claims from the readouts")
-    command("index", index, "assemble reports/index.html from all tables and figures")
+    command("index", index, "assemble index.html, the page of all tables and figures")
     command("results", results_, "print a table, and where everything lies", ("artefact?", "its id; the first if none"))
-    command("metrics", metrics, "write reports/metrics.json, which `dvc metrics diff` compares")
+    command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
     checking = command(
         "check", check_artefacts, "say of each artefact whether it is whole, and of today's config, code and data"
     )
@@ -333,34 +333,34 @@ def report(arguments: argparse.Namespace) -> None:
         from entia import tables
 
         for ending, text in tables.draw(asked, rows, found.scale, arguments.artefact).items():
-            store.write_text(REPORTS / "tables" / f"{arguments.artefact}.{ending}", text)
+            store.write_text(found.folder / "tables" / f"{arguments.artefact}.{ending}", text)
     else:
         from entia import figures
 
         figure = figures.draw(asked, rows, found.scale)
         for ending in figures.ENDINGS:
-            with store.whole(REPORTS / "figures" / f"{arguments.artefact}.{ending}") as temporary:
+            with store.whole(found.folder / "figures" / f"{arguments.artefact}.{ending}") as temporary:
                 figures.save(figure, temporary, ending)
 
 
 def claims_(arguments: argparse.Namespace) -> None:
-    """Writes reports/claims.md and reports/claims.json."""
+    """Writes claims.md and claims.json."""
     from entia import claims
 
     found = plan.load(PARAMS)
     rows = tuple(dict.fromkeys(row for part in found.rows.values() for row in part if claims.reads(row.experiment)))
     verdicts = claims.judge(_frame(found, rows), found.scale)
     for ending, text in claims.render(verdicts, found.scale).items():
-        store.write_text(REPORTS / f"claims.{ending}", text)
+        store.write_text(found.folder / f"claims.{ending}", text)
 
 
 def index(arguments: argparse.Namespace) -> None:
-    """Writes reports/index.html."""
+    """Writes index.html."""
     from entia import page
 
     found = plan.load(PARAMS)
-    claims = (REPORTS / "claims.md").read_text()
-    store.write_text(REPORTS / "index.html", page.html(found, _tables(found), claims))
+    claims = (found.folder / "claims.md").read_text()
+    store.write_text(found.folder / "index.html", page.html(found, _tables(found), claims))
 
 
 def results_(arguments: argparse.Namespace) -> None:
@@ -372,15 +372,15 @@ def results_(arguments: argparse.Namespace) -> None:
         raise Problem(f"{chosen}: no such table at this scale; there are {', '.join(tables)}")
     print(tables[chosen])
     print(f"{len(found.reports)} artefacts at {found.scale} scale, from {len(found.pretrains)} pretraining runs:")
-    print(f"  all on one page  {REPORTS / 'index.html'}")
-    print(f"  figures          {REPORTS / 'figures'}/*.png, *.pdf, *.svg")
-    print(f"  tables           {REPORTS / 'tables'}/*.md, *.csv, *.tex; `entia results MV-T2` prints another")
-    print(f"  verdicts         {REPORTS / 'claims.md'}")
+    print(f"  all on one page  {found.folder / 'index.html'}")
+    print(f"  figures          {found.folder / 'figures'}/*.png, *.pdf, *.svg")
+    print(f"  tables           {found.folder / 'tables'}/*.md, *.csv, *.tex; `entia results {[*tables][-1]}` prints another")
+    print(f"  verdicts         {found.folder / 'claims.md'}")
 
 
 def _tables(found: plan.Plan) -> dict[str, str]:
     try:
-        return {a: (REPORTS / f"tables/{a}.md").read_text() for a, r in found.reports.items() if r.table}
+        return {a: (found.folder / f"tables/{a}.md").read_text() for a, r in found.reports.items() if r.table}
     except FileNotFoundError as error:
         raise Problem(f"{error.filename}: missing; `snakemake --cores all` makes it") from error
 
@@ -455,7 +455,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def metrics(arguments: argparse.Namespace) -> None:
-    """Writes reports/metrics.json: mean accuracy of each artefact's last epochs, by experiment and arm."""
+    """Writes metrics.json: mean accuracy of each artefact's last epochs, by experiment and arm."""
     from entia import results
 
     found = plan.load(PARAMS)
@@ -469,7 +469,7 @@ def metrics(arguments: argparse.Namespace) -> None:
         for of, accuracy in zip(groups, rows["accuracy"], strict=True):
             means[of].append(float(accuracy))
         content[artefact] = {of: statistics.mean(parts) for of, parts in means.items()}
-    store.write_text(REPORTS / "metrics.json", json.dumps(content, sort_keys=True, indent=1) + "\n")
+    store.write_text(found.folder / "metrics.json", json.dumps(content, sort_keys=True, indent=1) + "\n")
 
 
 def check_artefacts(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""reports/index.html: all tables and figures on one page, with nothing fetched from elsewhere."""
+"""index.html: all tables and figures on one page, with nothing fetched from elsewhere."""
 
 from html import escape
 

@@ -6,6 +6,14 @@ PATTERNS = {
     "embed": ("data/embeddings/{cell}.h5",),
     "readout": ("data/readouts/{cell}.json",),
 }
+# where a scale's tables and figures lie
+REPORT = {
+    "table": f"{PLAN.folder}/tables/{{artefact}}.{{ending}}",
+    "figure": f"{PLAN.folder}/figures/{{artefact}}.{{ending}}",
+    "claims": f"{PLAN.folder}/claims.md",
+    "verdicts": f"{PLAN.folder}/claims.json",
+    "page": f"{PLAN.folder}/index.html",
+}
 STAGES = {
     configs.Subset: "subset",
     configs.Pretrain: "pretrain",

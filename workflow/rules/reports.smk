@@ -10,7 +10,7 @@ rule table:
         read_by,
         reported=expand("data/reported/{papers}.csv", papers=("diet", "multi_view")),
     output:
-        expand("reports/tables/{{artefact}}.{ending}", ending=("csv", "md", "tex")),
+        expand(REPORT["table"], artefact="{artefact}", ending=("csv", "md", "tex")),
     log:
         "logs/table/{artefact}.log",
     conda:
@@ -28,7 +28,7 @@ rule figure:
         read_by,
         reported=expand("data/reported/{papers}.csv", papers=("diet", "multi_view")),
     output:
-        expand("reports/figures/{{artefact}}.{ending}", ending=("pdf", "png", "svg")),
+        expand(REPORT["figure"], artefact="{artefact}", ending=("pdf", "png", "svg")),
     log:
         "logs/figure/{artefact}.log",
     conda:
@@ -46,8 +46,8 @@ rule claims:
         stored("readout"),
         [pattern for pattern in stored("pretrain") if pattern.endswith(".csv")],
     output:
-        "reports/claims.md",
-        "reports/claims.json",
+        REPORT["claims"],
+        REPORT["verdicts"],
     log:
         "logs/claims.log",
     conda:
@@ -61,26 +61,26 @@ rule claims:
             }
         ),
     message:
-        "claims: reports/claims.md"
+        "claims: {output[0]}"
     shell:
         "PYTHONPATH=src python -m entia.cli claims > {log} 2>&1"
 
 
 rule index:
     input:
-        "reports/claims.md",
+        REPORT["claims"],
         expand(
-            "reports/tables/{artefact}.{ending}",
+            REPORT["table"],
             artefact=TABLES,
             ending=("csv", "md", "tex"),
         ),
         expand(
-            "reports/figures/{artefact}.{ending}",
+            REPORT["figure"],
             artefact=FIGURES,
             ending=("pdf", "png", "svg"),
         ),
     output:
-        "reports/index.html",
+        REPORT["page"],
     log:
         "logs/index.log",
     conda:
@@ -90,6 +90,6 @@ rule index:
             {"code": provenance.fingerprint("page"), "artefacts": list(PLAN.reports)}
         ),
     message:
-        "report: reports/index.html"
+        "report: {output}"
     shell:
         "PYTHONPATH=src python -m entia.cli index > {log} 2>&1"
