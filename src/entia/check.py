@@ -19,7 +19,10 @@ from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.plan import Plan
 
 STAGES = ("subset", "pretrain", "embed", "readout")
-RAW = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+RAW = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"} | {
+    name: f"{name}.npz" for name in config.DATASETS if name.endswith("mnist")
+}
+SHIPPED = ("mnist5k", "optdigits")  # inside packages
 State = Literal["current", "older code", "missing", "foreign", "damaged"]
 
 
@@ -102,7 +105,7 @@ def _checked_raw(stage: Subset, data: Path, raw: Mapping[str, str]) -> Finding |
 
     folder = RAW.get(stage.dataset, stage.dataset.removeprefix(config.FOLDER))
     name = config.name(stage)
-    if name not in raw or (stage.dataset != "mnist5k" and not (data / "raw" / folder).exists()):
+    if name not in raw or not (stage.dataset in SHIPPED or (data / "raw" / folder).exists()):
         return None
     if datasets.read(stage.dataset, data / "raw", stage.side).checksum == raw[name]:
         return None

@@ -20,7 +20,7 @@ Positive = Annotated[float, Meta(gt=0, description="a positive number")]
 NonNegative = Annotated[float, Meta(ge=0, description="a number, zero or more")]
 
 DATASETS = (
-    *("mnist5k", "cifar10", "cifar100", "stl10"),
+    *("mnist5k", "optdigits", "cifar10", "cifar100", "stl10"),
     *("pneumoniamnist", "pathmnist", "dermamnist", "bloodmnist"),
 )
 FOLDER = "image_folder/"

