@@ -52,6 +52,7 @@ def test_every_field_is_part_of_the_key():
         "subset": {**content["subset"], "seed": 3},
         "augmentation": {**content["augmentation"], "hue": 0.0},
         "encoder": {**content["encoder"], "width": 16},
+        "crops": {"views": 6, "size": 32},
         "projector": {**content["projector"], "depth": 3},
         "method": {**content["method"], "weight": 0.006},
         "optimizer": {**content["optimizer"], "lr": 0.002},
@@ -81,7 +82,7 @@ def test_nothing_changes_a_config():
 
 
 def test_an_unknown_data_set_is_refused_by_name():
-    with pytest.raises(msgspec.ValidationError, match=r"'cifar11' is not one of mnist5k, cifar10"):
+    with pytest.raises(msgspec.ValidationError, match=r"'cifar11' is not one of mnist5k, optdigits, cifar10"):
         msgspec.convert({"dataset": "cifar11"}, Subset)
 
 

@@ -10,6 +10,7 @@ from entia.config import (
     BYOL,
     Augmentation,
     BarlowTwins,
+    Crops,
     Diet,
     Embed,
     Encoder,
@@ -70,6 +71,32 @@ def run(config, data, **resume):
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_crops_of_the_views_own_size_and_law_are_further_views(data):
+    """Batch statistics of a pass a view, so that how views are passed makes no difference."""
+    plain = pretrain._Run(small(batch_norm="per_view"), data, None)
+    more = pretrain._Run(small(batch_norm="per_view", crops=Crops(views=2, size=12)), data, None)
+    row = torch.arange(32)
+    large, small_ = more.draw(row, 1)
+    assert large.shape == small_.shape and not torch.equal(large, small_)
+    assert torch.equal(large, plain.draw(row, 1)[0])
+    spread = [part.std().item() for part in (large, small_)]
+    assert spread[0] == pytest.approx(spread[1], rel=0.1)
+
+
+def test_small_crops_are_seen_by_the_loss_counted_and_resumed_like_any_view(data):
+    config = small(crops=Crops(views=3, size=8, crop_scale=(0.1, 0.3)))
+    whole = run(config, data)
+    assert whole[0].row["view_images"] == 96 * 5
+    assert not same(whole[-1].weights, run(small(), data)[-1].weights)
+    halfway = run(config, data, state=whole[0].state, epoch=1)
+    assert same(whole[-1].weights, halfway[-1].weights) and same(whole[-1].state, halfway[-1].state)
+
+
+def test_crops_smaller_than_the_encoders_stride_are_refused(data):
+    with pytest.raises(Problem, match="4 pixels are fewer than narrow_resnet's stride"):
+        run(small(crops=Crops(views=1, size=4)), data)
 
 
 def test_the_same_config_gives_the_same_bytes_whatever_ran_before(data):

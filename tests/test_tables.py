@@ -29,6 +29,7 @@ def run(accuracy, **fields) -> pd.DataFrame:
         "encoder.width": 8, "probe.name": "ridge", "embed.views": 1, "embed.on.dataset": "cifar10", "chance": 0.1,
         "machines": MACHINE, "peak_mib": 700, "epochs": len(accuracy),
     } | fields  # fmt: skip
+    base |= {"all_views": base["views"]}
     part = pd.DataFrame(
         {"epoch": epochs, "accuracy": accuracy / 100, **{name: [value] * len(epochs) for name, value in base.items()}}
     )

@@ -86,6 +86,16 @@ class Augmentation(Config, frozen=True):
     std: tuple[Positive, ...] = (127.5,)
 
 
+class Crops(Config, frozen=True):
+    """Further views of each image, of another size (multi-crop, as in SwAV, 2006.09882)."""
+
+    views: Count
+    size: Count
+    """Pixels a side."""
+    crop_scale: tuple[Share, Share] | None = None
+    """None: as the other views'. The small-projector papers' is not known."""
+
+
 class Encoder(Config, frozen=True):
     """The network whose pooled output is the embedding."""
 
@@ -282,6 +292,8 @@ class Pretrain(Config, frozen=True):
     """Passes over the unique images; an epoch of K views processes K view-images an image."""
     batch: Count
     """Images (not view-images) a step."""
+    crops: Crops | None = None
+    """The loss takes them as views like the others. The encoder has them in a pass, and batch statistics, of their own."""
     batch_norm: Literal["joint", "per_view"] = "joint"
     """joint: all views pass in one batch and share its statistics (as the papers' code); per_view: one pass a view."""
     drop_last: bool = True
@@ -370,6 +382,11 @@ def features(encoder: Encoder) -> int:
     }.get(encoder.name, 2048)  # fmt: skip
 
 
+def all_views(config: Pretrain) -> int:
+    """Views of each image that the loss sees, of any size."""
+    return config.views + (config.crops.views if config.crops else 0)
+
+
 def head_bytes(config: Pretrain, count: int) -> int:
     """Bytes that DIET's or s-DIET's head, weights and optimiser state, holds on the device for `count` images; else 0.
 
@@ -404,7 +421,7 @@ def label(config: Stage) -> str:
             return f"{config.dataset} {_percent(config)} %"
         case Pretrain():
             return (
-                f"{_method(config.method)}, {config.views} view{'s' * (config.views > 1)}, "
+                f"{_method(config.method)}, {config.views} view{'s' * (config.views > 1)}{_crops(config)}, "
                 f"{_projector(config.projector)}, {label(config.subset)}, seed {config.seed}"
             )
         case Embed():
@@ -419,7 +436,8 @@ def _slug(config: Stage) -> str:
             return f"{config.dataset.replace('/', '_')}-{_percent(config)}pct"
         case Pretrain():
             width = config.projector.width if config.projector.depth else 0
-            parts = (_tag(config.method), f"v{config.views}", f"d{width}")
+            views = f"v{config.views}" + (f"c{config.crops.views}" if config.crops else "")
+            parts = (_tag(config.method), views, f"d{width}")
             return "-".join((*parts, _slug(config.subset), f"s{config.seed}"))
         case Embed():
             return _slug(config.pretrain) + (f"-on-{_slug(config.on)}" if _is_transfer(config) else "")
@@ -436,6 +454,8 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
     method, optimizer = config.method, config.optimizer
     if config.views == 1 and not isinstance(method, Diet | SDiet | Supervised):
         yield f"views: 1 leaves {_tag(method)} nothing to compare; take 2 or more (diet, sdiet, supervised: 1 or more)"
+    if config.crops and isinstance(method, BYOL | MoCo):
+        yield f"crops: {_tag(method)}'s second network takes views of one size; leave crops out"
     if isinstance(method, MoCo) and method.queue < config.views * config.batch:
         yield f"method.queue: {method.queue} is less than a step's {config.views * config.batch} keys (views × batch)"
     if isinstance(method, SDiet) and optimizer.name != "adamw":
@@ -456,6 +476,10 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
 
 def _peak(config: Pretrain) -> float:
     return config.optimizer.lr * (config.batch / config.optimizer.lr_per if config.optimizer.lr_per else 1)
+
+
+def _crops(config: Pretrain) -> str:
+    return f" and {config.crops.views} of {config.crops.size} pixels" if config.crops else ""
 
 
 def _projector(config: Projector) -> str:

@@ -7,19 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import msgspec
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from entia import losses, nets, optim, views
-from entia.config import COURSES, Optimizer, Pretrain, Problem, label
+from entia.config import COURSES, Optimizer, Pretrain, Problem, all_views, label
 
 Row = dict[str, float | int | str]
 State = dict[str, Tensor]
 
 CHUNK: Final = 500  # test images a pass, as embeddings have
-_PROBE, _NOISE = 4, 5  # random streams: the probe's start, and dropout
+_PROBE, _NOISE, _CROPS = 4, 5, 6  # random streams: the probe's start, dropout, and views of another size
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ class _Run:
             learning_rate(config.optimizer, epoch + step / self.steps, config.epochs, config.batch)
             for epoch, step in times
         ]
-        side = config.augmentation.size or height
+        side = min(config.augmentation.size or height, config.crops.size if config.crops else height)
         model = nets.build(config.encoder, config.projector, channels, side, config.seed)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         classes = _classes(data, test)
@@ -134,16 +135,17 @@ class _Run:
             )
         row: Row = {"epoch": epoch, **{name: float(total) / self.steps for name, total in totals.items()}}
         row["seconds"] = round(time.perf_counter() - start, 4)  # after the reads above, so the device has finished
-        row["view_images"] = min(self.steps * config.batch, len(order)) * config.views
+        row["view_images"] = min(self.steps * config.batch, len(order)) * all_views(config)
         row["peak_mib"] = _peak_mib(self.device)
         return row
 
     def step(self, row: Int64[Tensor, "batch"], epoch: int, step: int) -> dict[str, Tensor]:
         config, data = self.config, self.data
-        drawn = views.augment(data.pixels[row], data.index[row], config.views, config.augmentation, config.seed, epoch)
+        drawn = self.draw(row, epoch)
         before = (epoch - 1) * self.steps + step
-        batch = losses.Batch(drawn, row, None if data.label is None else data.label[row], before)
-        embedding, z = nets.project(self.model, drawn, config.batch_norm, config.precision)
+        batch = losses.Batch(drawn[0], row, None if data.label is None else data.label[row], before)
+        passed = [nets.project(self.model, part, config.batch_norm, config.precision) for part in drawn]
+        embedding, z = (torch.cat(parts) for parts in zip(*passed, strict=True))
         terms = self.objective(z.float(), batch)
         loss = torch.stack(list(terms.values())).sum()
         aside = self.probe_loss(embedding, batch)
@@ -151,6 +153,16 @@ class _Run:
         self.updates.step(self.rates[before])
         self.objective.after_step(batch)
         return {"loss": loss.detach(), **{name: term.detach() for name, term in (terms | aside).items()}}
+
+    def draw(self, row: Int64[Tensor, "batch"], epoch: int) -> list[Float[Tensor, "views batch channel side side"]]:
+        """The views of these images, those of each size in a tensor of their own."""
+        config, pixels, index = self.config, self.data.pixels[row], self.data.index[row]
+        found = [views.augment(pixels, index, config.views, config.augmentation, config.seed, epoch)]
+        if (crops := config.crops) is not None:
+            scale = crops.crop_scale or config.augmentation.crop_scale
+            policy = msgspec.structs.replace(config.augmentation, size=crops.size, crop_scale=scale)
+            found.append(views.augment(pixels, index, crops.views, policy, nets.stream(config.seed, _CROPS), epoch))
+        return found
 
     def probe_loss(self, embedding: Float[Tensor, "views batch feature"], batch: losses.Batch) -> dict[str, Tensor]:
         """The online probe's cross-entropy, whose gradient ends at the embedding; nothing without a probe."""

@@ -27,7 +27,8 @@ def frame(
 
     Columns: `experiment`, `arm`, `readout` (its name); the config by dotted path (`views`, `projector.width`,
     `method.name`, `subset.fraction`, …, and `embed.*`, `probe.*`); `weight`, the method's orthogonality weight (Barlow
-    Twins' λ, VICReg's λ = μ, β); `cell`, the pretraining run's name; `epoch`; the readout's metrics (fractions in [0,
+    Twins' λ, VICReg's λ = μ, β); `all_views`, crops of another size among them; `cell`, the pretraining run's name;
+    `epoch`; the readout's metrics (fractions in [0,
     1]); and from the log, up to that epoch: `minutes` of training, `view_images`, `peak_mib`, the `machines` it ran on
     and the online probe's best accuracy `probe_best`; that epoch's `loss`, `probe_loss` and `probe_accuracy`; and
     `images`, what the run trains on.
@@ -47,7 +48,8 @@ def columns(stage: Readout) -> dict[str, Any]:
     """A readout's config as flat columns."""
     embed = stage.embed
     parts = {"": embed.pretrain, "embed.": embed, "probe.": stage.probe}
-    flat: dict[str, Any] = {"cell": config.name(embed.pretrain), "weight": weight(embed.pretrain)}
+    cell = embed.pretrain
+    flat: dict[str, Any] = {"cell": config.name(cell), "weight": weight(cell), "all_views": config.all_views(cell)}
     for prefix, part in parts.items():
         content = {name: value for name, value in msgspec.to_builtins(part).items() if name != "pretrain"}
         flat |= _flat(content, prefix)

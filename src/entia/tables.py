@@ -35,7 +35,7 @@ def draw(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[
             table = time_to_target(rows, known, **options)
             notes += [_timed(rows), "compared at equal accuracy, interpolated linearly between saved epochs"]
         case "accounting":
-            table = accounting(rows)
+            table = accounting(rows, **options)
             notes += [_timed(rows)]
         case "differences":
             table = differences(rows, **options)
@@ -155,16 +155,16 @@ def _reaching(arm: pd.DataFrame, goals: "pd.Series", usual: float, known: pd.Dat
     }
 
 
-def accounting(rows: pd.DataFrame) -> pd.DataFrame:
+def accounting(rows: pd.DataFrame, named: str = "") -> pd.DataFrame:
     """What each arm spent by its last epoch, means over seeds, and the accuracy it has for that.
 
-    View-images are images times views; steps are updates; memory is the peak of the process on a CPU, of the allocator
+    `named`: a column, such as `arm`, that tells apart what `results.ARM` does not. View-images are images times views; steps are updates; memory is the peak of the process on a CPU, of the allocator
     on a GPU.
     """
     final = results.last(results.unique(rows))
-    seen = final["view_images"] / final["views"]
+    seen = final["view_images"] / final["all_views"]
     final = final.assign(unique=seen / final["epochs"], steps=seen / final["batch"])
-    by = [*results.ARM, "weight"]
+    by = [*([named] if named else []), *results.ARM, "weight"]
     spent = final.groupby(by, as_index=False, dropna=False).agg(
         **{
             "unique images": ("unique", "mean"),
