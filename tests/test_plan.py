@@ -244,6 +244,18 @@ def test_all_mistakes_are_named_at_once(tmp_path):
     ]
 
 
+def test_a_number_as_python_and_dvc_write_it_is_that_number(tmp_path):
+    found = load(replaced("weight_decay: 0.000001", f"weight_decay: {0.000002!r}"), tmp_path)
+    assert repr(0.000002) == "2e-06"
+    assert {stage.optimizer.weight_decay for stage in found.pretrains.values()} == {0.000002}
+
+
+@pytest.mark.parametrize("typed", ["1e-3", "1e3", "2e-6", "1E-03", "12e-06"])
+def test_a_number_without_a_point_as_people_type_it_is_refused_with_the_remedy(typed, tmp_path):
+    text = replaced("weight_decay: 0.000001", f"weight_decay: {typed}")
+    assert f"'{typed}' is not a number, zero or more (YAML reads it as text: write " in mistake(text, tmp_path)
+
+
 def test_a_key_given_twice_is_refused(tmp_path):
     assert "'views' is given twice" in mistake(replaced("  views: 2\n", "  views: 2\n  views: 4\n"), tmp_path)
 

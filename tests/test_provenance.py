@@ -1,111 +1,331 @@
 import ast
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 from test_config import cell
 
-from entia import provenance
+from entia import config, datasets, embed, pretrain, provenance, readout, spectrum
 from entia.config import (
     BYOL,
+    AdamProbe,
     BarlowTwins,
     Diet,
+    Embed,
+    Encoder,
+    Logistic,
     MoCo,
+    Neighbours,
+    Optimizer,
+    Pretrain,
+    Projector,
+    Readout,
+    Ridge,
     SDiet,
     SimCLR,
     SpectralContrastive,
+    Stage,
+    Subset,
     Supervised,
     VICReg,
 )
 
-
-def plain(text: str, *chosen: str) -> str:
-    return provenance._read(ast.parse(text), frozenset(chosen))[0]
-
-
-def test_comments_docstrings_and_formatting_do_not_count():
-    assert plain('"""One."""\ndef f(x):\n    """Two."""\n    return x + 1  # three\n') == plain(
-        "def f(x):\n  return (x+1)"
-    )
-
-
-@pytest.mark.parametrize("other", ["def f(x): return x + 2", "def f(y): return y + 1", "def f(x=0): return x + 1"])
-def test_code_does_count(other):
-    assert plain("def f(x): return x + 1") != plain(other)
-
-
-CHOICE = """
-def build(method):
-    match method:
-        case One():
-            from entia.losses.one import loss
-            return loss
-        case Two():
-            from entia.losses.two import loss
-            return loss(2)
-        case _:
-            return other(method)
-"""
-
-
-def test_of_a_choice_by_class_the_chosen_case_counts_alone():
-    assert plain(CHOICE, "One") == plain(CHOICE.replace("loss(2)", "loss(3)"), "One")
-    assert plain(CHOICE, "One") == plain(
-        CHOICE.replace("case Two()", "case New():\n            new()\n        case Two()"), "One"
-    )
-    assert plain(CHOICE, "Two") != plain(CHOICE.replace("loss(2)", "loss(3)"), "Two")
-    assert plain(CHOICE, "One") != plain(CHOICE.replace("other(", "another("), "One")
-    assert provenance._read(ast.parse(CHOICE), frozenset({"One"}))[1] == ("losses.one",)
-
-
 METHODS = {
-    "redundancy": (BarlowTwins(weight=0.1), VICReg()),
-    "contrastive": (SimCLR(), SpectralContrastive(weight=0.1)),
-    "instance": (Diet(), SDiet(), Supervised()),
-    "momentum": (BYOL(), MoCo()),
+    "barlow_twins": BarlowTwins(weight=0.1),
+    "vicreg": VICReg(),
+    "simclr": SimCLR(),
+    "spectral_contrastive": SpectralContrastive(weight=0.1),
+    "diet": Diet(),
+    "sdiet": SDiet(),
+    "supervised": Supervised(),
+    "byol": BYOL(),
+    "moco": MoCo(queue=64),
+}
+PROBES = {"ridge": Ridge(), "logistic": Logistic(), "adam": AdamProbe(epochs=2), "neighbours": Neighbours(k=3)}
+MNIST = Subset(dataset="mnist5k", limit=100)
+
+
+def small(**fields) -> Pretrain:
+    """A cell that trains in an instant."""
+    given = {"subset": MNIST, "projector": Projector(width=8), "batch": 16, "views": 2, "epochs": 1}
+    if isinstance(fields.get("method"), SDiet):
+        given["optimizer"] = Optimizer(name="adamw")
+    return cell(**{**given, "encoder": Encoder(name="narrow_resnet", width=2), **fields})
+
+
+def forget() -> None:
+    for name in ("_fingerprint", "_read", "_choices", "_top", "_is_module"):
+        getattr(provenance, name).cache_clear()
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A copy of our code, which may be edited; fingerprints are those of the copy."""
+    folder = tmp_path / "entia"
+    shutil.copytree(provenance.HERE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "HERE", folder)
+    forget()
+    yield folder
+    forget()
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, old
+    path.write_text(text.replace(old, new, 1))
+    forget()
+
+
+STAGES: dict[str, Stage] = {
+    **{f"pretrain {name}": cell(method=method) for name, method in METHODS.items() if name not in ("sdiet", "moco")},
+    "pretrain sdiet": cell(method=SDiet(), optimizer=Optimizer(name="adamw")),
+    "pretrain moco": cell(method=MoCo()),
+    **{f"subset {name}": Subset(dataset=name) for name in config.DATASETS},
+    "subset folder": Subset(dataset="image_folder/mine", side=64),
+    **{
+        f"embed {encoder}": Embed(pretrain=cell(encoder=Encoder(name=encoder)), on=Subset(dataset="cifar10"))
+        for encoder in ("narrow_resnet", "resnet18", "swin_t")
+    },
+    **{
+        f"readout {name}": Readout(embed=Embed(pretrain=cell(), on=Subset(dataset="cifar10")), probe=probe)
+        for name, probe in PROBES.items()
+    },
 }
 
 
-def closure(method) -> set[str]:
-    return provenance._closure(("pretrain",), frozenset({type(method).__name__}))
+def codes() -> dict[str, str]:
+    found = {name: provenance.stage_code(name.split()[0], stage) for name, stage in STAGES.items()}
+    return found | {name: provenance.fingerprint(name) for name in ("tables", "figures", "claims", "page", "diet")}
 
 
-@pytest.mark.parametrize("family", METHODS)
-def test_a_cell_is_fixed_by_what_it_imports_and_by_its_own_loss_alone(family):
-    for method in METHODS[family]:
-        used = closure(method)
-        assert {"pretrain", "views", "nets", "optim", "losses", f"losses.{family}"} <= used
-        others = {f"losses.{other}" for other in METHODS} - {f"losses.{family}"}
-        assert not used & {*others, "readout", "tables", "figures", "embed", "config", "cli"}
-
-
-def test_an_edit_of_a_module_changes_the_stages_that_use_it_alone(monkeypatch):
-    stages = {
-        "twins": (cell(),),
-        "diet": (cell(method=Diet()),),
-        "readout": ("readout",),
-        "figures": ("figures",),
-    }
-
-    def codes():
-        return {
-            name: provenance.stage_code("pretrain", of) if not isinstance(of, str) else provenance.fingerprint(of)
-            for name, (of,) in stages.items()
-        }
-
-    before, tree = codes(), provenance._tree
-
-    def edited(module, chosen):
-        found = tree(module, chosen)
-        return ("edited", found[1]) if module == "losses.redundancy" else found
-
-    monkeypatch.setattr(provenance, "_tree", edited)
+def changed(*edits: tuple[Path, str, str]) -> set[str]:
+    before = codes()
+    for each in edits:
+        edit(*each)
     after = codes()
-    assert {name for name in stages if before[name] != after[name]} == {"twins"}
+    return {name for name in before if before[name] != after[name]}
+
+
+def starting(*words: str) -> set[str]:
+    return {name for name in STAGES if name.startswith(words)}
+
+
+# --- edits --------------------------------------------------------------------------------------------------------
+
+
+def test_comments_docstrings_and_formatting_do_not_count(source):
+    before = codes()
+    for path in source.rglob("*.py"):
+        tree = ast.parse(path.read_text())  # unparsed, it has neither comments nor our line breaks
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node):
+                node.body[0] = ast.Expr(ast.Constant("Other words."))
+        path.write_text(f"# a comment\n{ast.unparse(tree)}\n")
+    forget()
+    assert codes() == before
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "those"),
+    [
+        ("losses/redundancy", '"variance": variance * hinge', '"variance": 2 * variance * hinge', ("pretrain vicreg",)),
+        ("losses/redundancy", '"redundancy": weight * off', '"redundancy": off', ("pretrain barlow_twins",)),
+        ("losses/__init__", "temperature=config.temperature", "temperature=1.0", ("pretrain simclr",)),
+        ("losses/instance", "EPSILON: Final = 1e-8", "EPSILON: Final = 1e-7", ("pretrain sdiet",)),
+        ("optim", "TRUST = 1e-3", "TRUST = 1e-2", ("pretrain",)),
+        ("embed", "CHUNK = 500", "CHUNK = 400", ("embed",)),
+        ("config", '"diet_i": (10.0', '"diet_i": (11.0', ("pretrain",)),
+        ("nets", "outputs, 3, stride, 1, bias=False", "outputs, 3, stride, 1", ("pretrain", "embed narrow_resnet")),
+        ("nets", "net = get_model(encoder.name, weights=None)", "net = None", ("embed resnet18",)),
+        ("readout", 'method="L-BFGS-B"', 'method="BFGS"', ("readout logistic",)),
+        ("datasets", "reader = datasets.CIFAR10 if", "reader = None if", ("subset cifar",)),
+        ("datasets", "def _generator(seed: int", "def _generator(seed: float", ("subset",)),
+        ("datasets", "def _open(path: Path, side", "def _open(path: Path, size", ("subset folder",)),
+    ],
+)
+def test_an_edit_changes_what_uses_it_and_nothing_else(module, old, new, those, source):
+    assert changed((source / f"{module}.py", old, new)) & set(STAGES) == starting(*those)
+
+
+def test_an_edit_of_what_losses_share_changes_those_that_share_it(source):
+    edit_of_gram = source / "losses/gram.py", "return x @ x.mT", "return x @ x.mT + 0"
+    both = starting("pretrain barlow", "pretrain vicreg", "pretrain spectral")
+    found = changed(edit_of_gram)
+    assert both <= found <= starting("pretrain")
+    for name, method in METHODS.items():
+        uses = ("losses.gram", "gram") in provenance.definitions(
+            "pretrain", chosen=frozenset({type(method).__name__, "narrow_resnet"})
+        )
+        assert uses == (f"pretrain {name}" in found)
+
+
+def test_a_new_reader_packs_no_other_data_set_again(source):
+    path = source / "datasets.py"
+    edits = (
+        (path, '        case "cifar10"', '        case "svhn":\n            return _svhn(raw)\n        case "cifar10"'),
+        (path, "def _digest(", "def _svhn(raw: Path) -> Raw:\n    return Raw()\n\n\ndef _digest("),
+        (source / "config.py", '"stl10"),', '"stl10", "svhn"),'),
+    )
+    assert "svhn" not in provenance.CHOICES
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "CHOICES", provenance.CHOICES | {"svhn"})
+        assert changed(*edits) == set()
+
+
+def test_a_reader_that_was_missing_packs_its_own_data_set_alone(source):
+    found = changed((source / "datasets.py", 'raise Problem("stl10: has no', 'return _stl10(raw, "stl10: has no'))
+    assert found == {"subset stl10"}
+
+
+def test_a_new_encoder_retrains_nothing(source):
+    path = source / "nets.py"
+    edits = (
+        (path, '        case "densenet121":\n', '        case "vgg11":\n            return vgg()\n        case "densenet121":\n'),
+        (path, 'case "densenet121" |', 'case "densenet121" | "vgg11" |'),
+        (path, "def _without(", "def vgg() -> nn.Module:\n    return nn.Identity()\n\n\ndef _without("),
+        (source / "config.py", '        case "alexnet":', '        case "alexnet" | "vgg11":'),
+        (source / "config.py", '"vit_b_16", "alexnet",', '"vit_b_16", "alexnet", "vgg11",'),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "CHOICES", provenance.CHOICES | {"vgg11"})
+        assert changed(*edits) == set()
+
+
+def test_a_new_loss_retrains_nothing(source):
+    path = source / "losses/__init__.py"
+    case = "        case Mine():\n            from entia.losses.mine import mine\n\n            loss = partial(mine)\n"
+    edits = (
+        (path, "    match config:\n", f"    match config:\n{case}"),
+        (path, "    MultiView,\n", "    Mine,\n    MultiView,\n"),
+        (source / "config.py", "MultiView = BarlowTwins |", "MultiView = BarlowTwins | Mine |"),
+    )
+    (source / "losses/mine.py").write_text("def mine(z):\n    return {}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "CHOICES", provenance.CHOICES | {"Mine"})
+        assert changed(*edits) == set()
+
+
+# --- nothing that runs is missed ----------------------------------------------------------------------------------
+
+
+def executed(run) -> set[provenance.Place]:
+    """The definitions of ours whose code runs in `run`, backward passes included; the module's own top is none."""
+    seen = set()
+
+    def note(frame, event, _):
+        if event == "call":
+            seen.add((frame.f_code.co_filename, frame.f_code.co_qualname.split(".")[0]))
+
+    sys.setprofile(note)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    ours = {(Path(file), name) for file, name in seen if Path(file).is_relative_to(provenance.HERE) and name[0] != "<"}
+    found = set()
+    for path, name in ours:
+        module = ".".join(path.relative_to(provenance.HERE).with_suffix("").parts).removesuffix(".__init__")
+        if module not in provenance.BESIDE and f"{module}.{name}" not in provenance.BESIDE:
+            found.add((module, name))
+    return found
+
+
+def covered(stage: str, of: Stage) -> set[provenance.Place]:
+    return provenance.definitions(*provenance.ENTRIES[stage], chosen=frozenset(provenance._held(of)))
+
+
+def images(count: int = 32, side: int = 8, channels: int = 3) -> pretrain.Data:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, channels, side, side), generator=generator, dtype=torch.uint8)
+    return pretrain.Data(pixels, torch.arange(count), torch.arange(count) % 4)
+
+
+def trained(of: Pretrain) -> dict[str, torch.Tensor]:
+    *_, last = pretrain.pretrain(of, images(), None, 0, images())
+    pretrain.is_kept(of, 1)
+    return last.weights
+
+
+ALL_VIEWS = config.Augmentation(blur=0.5, solarise=0.5, erase=0.5, size=8)
+CELLS = {
+    **{f"{name}": small(method=method, augmentation=ALL_VIEWS) for name, method in METHODS.items()},
+    "as run": small(method=BarlowTwins(weight=0.1, form="as_run", l2_normalise=True, standardise="joint"), views=4),
+    "wide": small(method=BarlowTwins(weight=0.1), projector=Projector(width=256), online_probe=True),
+    "wide vicreg": small(method=VICReg(form="leave_one_out"), projector=Projector(width=64), views=3),
+    "simclr left out": small(method=SimCLR(form="leave_one_out"), views=3),
+    "lars": small(method=SimCLR(), optimizer=Optimizer(name="lars", lr=0.01, schedule="cosine")),
+    "diet's course": small(method=Diet(bias=True), optimizer=Optimizer(name="sgd"), projector=Projector(depth=0)),
+    "offloaded": small(method=SDiet(offload=True, normalise=True)),
+    "resnet18": small(method=SimCLR(), encoder=Encoder(name="resnet18"), batch_norm="per_view", batch=32),
+}
+
+
+@pytest.mark.parametrize("of", CELLS)
+def test_all_that_pretraining_runs_is_fingerprinted(of):
+    found = executed(lambda: trained(CELLS[of]))
+    assert {("pretrain", "_Run"), ("views", "augment"), ("nets", "build"), ("losses", "objective")} <= found
+    assert found - covered("pretrain", CELLS[of]) == set()
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_all_that_an_embedding_runs_is_fingerprinted(views):
+    of = Embed(pretrain=small(method=SimCLR()), on=MNIST, views=views)
+    weights, data = trained(of.pretrain), images()
+    found = executed(lambda: embed.embed(of, weights, data.pixels, data.index))
+    assert {("embed", "embed"), ("nets", "build"), ("views", "clean")} <= found
+    assert found - covered("embed", of) == set()
+
+
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("width", [3, 60])
+def test_all_that_a_readout_runs_is_fingerprinted(probe, width):
+    of = Readout(embed=Embed(pretrain=small(), on=MNIST), probe=PROBES[probe])
+    generator = torch.Generator().manual_seed(0)
+    parts = [
+        readout.Features(torch.randn(40, width, generator=generator).numpy(), torch.arange(40).numpy() % 7)
+        for _ in range(3)
+    ]
+
+    def run() -> None:
+        readout.read_many(of.probe, [tuple(parts)], 7)
+        spectrum.summary(parts[2].features)
+
+    found = executed(run)
+    assert {("readout", "read_many"), ("spectrum", "summary")} <= found
+    assert found - covered("readout", of) == set()
+
+
+@pytest.mark.parametrize("dataset", ["mnist5k", "optdigits"])
+def test_all_that_packing_runs_is_fingerprinted(dataset):
+    of = Subset(dataset=dataset, limit=100, fraction=0.5, side=7)
+    found = executed(lambda: datasets.pack(of, datasets.read(dataset, Path("nowhere"), of.side)))
+    assert {("datasets", "read"), ("datasets", "pack"), ("datasets", "order")} <= found
+    assert found - covered("subset", of) == set()
+
+
+def test_the_entries_of_a_stage_are_what_the_command_uses():
+    modules = {entry.split(".")[0] for entries in provenance.ENTRIES.values() for entry in entries}
+    stages = {"subset": ("subset",), "pretrain": ("_train",), "embed": ("embed",), "readout": ("readout", "_features")}
+    for stage, functions in stages.items():
+        nodes = [node for name in functions for part in provenance._top("cli")[name] for node in ast.walk(part)]
+        used = {(module, name) for module, name in provenance._named("cli", nodes) if module in modules and name}
+        assert {f"{module}.{name}" for module, name in used} == set(provenance.ENTRIES[stage])
+
+
+def test_no_module_looks_names_up_by_text_or_imports_relatively():
+    for path in provenance.HERE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not isinstance(node, ast.Name) or node.id not in ("globals", "eval", "exec", "__import__"), path
+            assert not isinstance(node, ast.ImportFrom) or node.level == 0, path
 
 
 def test_every_module_belongs_to_a_stage_or_is_named_beside_them():
-    stages = ("datasets", "pretrain", "embed", "readout", "tables", "figures", "diet", "claims", "page", "results")
-    folder = provenance.HERE
-    modules = {".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("*.py")}
+    reports = ("tables", "figures", "diet", "claims", "page", "results")
+    entries = (*reports, *(entry for entries in provenance.ENTRIES.values() for entry in entries))
+    modules = {
+        ".".join(path.relative_to(provenance.HERE).with_suffix("").parts) for path in provenance.HERE.rglob("*.py")
+    }
     modules = {module.removesuffix(".__init__") for module in modules} - {"__init__"}
-    used = provenance._closure(stages, frozenset())
-    assert modules - used - set(provenance.BESIDE) == set()
+    assert modules - {module for module, _ in provenance.definitions(*entries)} - set(provenance.BESIDE) == set()

@@ -376,10 +376,19 @@ Stage = Subset | Pretrain | Embed | Readout
 
 def features(encoder: Encoder) -> int:
     """Width of the embedding."""
-    return {
-        "narrow_resnet": 8 * encoder.width, "resnet18": 512, "resnet34": 512, "densenet121": 1024, "convnext_tiny": 768,
-        "convnext_small": 768, "swin_t": 768, "swin_s": 768, "vit_b_16": 768, "alexnet": 4096,
-    }.get(encoder.name, 2048)  # fmt: skip
+    match encoder.name:
+        case "narrow_resnet":
+            return 8 * encoder.width
+        case "resnet18" | "resnet34":
+            return 512
+        case "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
+            return 2048
+        case "densenet121":
+            return 1024
+        case "convnext_tiny" | "convnext_small" | "swin_t" | "swin_s" | "vit_b_16":
+            return 768
+        case "alexnet":
+            return 4096
 
 
 def all_views(config: Pretrain) -> int:

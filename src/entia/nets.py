@@ -1,7 +1,8 @@
 """Encoders and projectors.
 
 All but `narrow_resnet` are torchvision's, which takes seconds to import and is imported only by them. `narrow_resnet`
-is ours, since none of torchvision's trains in seconds on one core.
+is ours, since none of torchvision's trains in seconds on one core. Encoders are told apart by `case`, not by tables, so
+that a stage's code fingerprint holds its own encoder alone.
 """
 
 from collections.abc import Iterator
@@ -12,16 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from entia import config
-
-RESNETS = (
-    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "resnext50_32x4d"
-)  # fmt: skip
-TRANSFORMERS = ("swin_t", "swin_s", "vit_b_16")
-CLASSIFIERS = {
-    "densenet121": "classifier", "convnext_tiny": "classifier.2", "convnext_small": "classifier.2", "swin_t": "head",
-    "swin_s": "head", "vit_b_16": "heads", "alexnet": "classifier.6",
-}  # fmt: skip
-"""What is removed of torchvision's networks besides ResNets: the last linear layer, whose input is the embedding."""
 
 
 class Model(nn.Module):
@@ -127,19 +118,31 @@ def parameters_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def _is_narrow(encoder: config.Encoder) -> bool:
-    return encoder.name == "narrow_resnet"
-
-
 def _check(encoder: config.Encoder, channels: int, side: int) -> None:
-    name, narrow = encoder.name, _is_narrow(encoder)
-    if not narrow and encoder.width != 64:
+    name = encoder.name
+    if name != "narrow_resnet" and encoder.width != 64:
         raise config.Problem(f"width: {name} is torchvision's, 64 wide, not {encoder.width}; see narrow_resnet")
-    if narrow and encoder.stem != "small":
-        raise config.Problem(f"stem: narrow_resnet has the small stem alone, not {encoder.stem!r}")
-    if name in CLASSIFIERS:
-        _check_fixed(encoder, channels, side)
-        return
+    match name:
+        case "narrow_resnet":
+            if encoder.stem != "small":
+                raise config.Problem(f"stem: narrow_resnet has the small stem alone, not {encoder.stem!r}")
+            _check_resnet(encoder, side)
+        case "resnet18" | "resnet34" | "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
+            _check_resnet(encoder, side)
+        case "swin_t" | "swin_s" | "vit_b_16":
+            _check_fixed(encoder, channels)
+            if side != 224:
+                raise config.Problem(f"side: {name} takes 224 pixels a side, not {side}; set augmentation.size: 224")
+        case "densenet121" | "convnext_tiny" | "convnext_small":
+            _check_fixed(encoder, channels)
+            _check_side(name, side, 32)
+        case "alexnet":
+            _check_fixed(encoder, channels)
+            _check_side(name, side, 64)
+
+
+def _check_resnet(encoder: config.Encoder, side: int) -> None:
+    name = encoder.name
     if encoder.stem != "small" and encoder.stem_padding != 1:
         raise config.Problem(
             f"stem_padding: {encoder.stem_padding} is of the small stem; leave it out with {encoder.stem!r}"
@@ -149,7 +152,7 @@ def _check(encoder: config.Encoder, channels: int, side: int) -> None:
         raise config.Problem(f"side: {side} pixels are fewer than {name}'s stride of {stride} ({encoder.stem} stem)")
 
 
-def _check_fixed(encoder: config.Encoder, channels: int, side: int) -> None:
+def _check_fixed(encoder: config.Encoder, channels: int) -> None:
     """Networks that are taken as torchvision has them."""
     name = encoder.name
     if encoder.stem == "small":
@@ -158,17 +161,29 @@ def _check_fixed(encoder: config.Encoder, channels: int, side: int) -> None:
         raise config.Problem(f"stem_padding, stem_relu: {name} has neither; leave them out")
     if channels != 3:
         raise config.Problem(f"{name} takes images of 3 channels, not {channels}; take a ResNet")
-    if name in TRANSFORMERS and side != 224:
-        raise config.Problem(f"side: {name} takes 224 pixels a side, not {side}; set augmentation.size: 224")
-    least = 64 if name == "alexnet" else 32
+
+
+def _check_side(name: str, side: int, least: int) -> None:
     if side < least:
         raise config.Problem(f"side: {side} pixels are fewer than the {least} of {name}; set augmentation.size")
 
 
 def _encoder(encoder: config.Encoder, channels: int) -> nn.Module:
-    if _is_narrow(encoder):
-        return _narrow_resnet(encoder, channels)
-    return _resnet(encoder, channels) if encoder.name in RESNETS else _without_classifier(encoder.name)
+    match encoder.name:
+        case "narrow_resnet":
+            return _narrow_resnet(encoder, channels)
+        case "resnet18" | "resnet34" | "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
+            return _resnet(encoder, channels)
+        case "densenet121":
+            return _without(encoder.name, "classifier")
+        case "convnext_tiny" | "convnext_small":
+            return _without(encoder.name, "classifier.2")
+        case "swin_t" | "swin_s":
+            return _without(encoder.name, "head")
+        case "vit_b_16":
+            return _without(encoder.name, "heads")
+        case "alexnet":
+            return _without(encoder.name, "classifier.6")
 
 
 def _narrow_resnet(encoder: config.Encoder, channels: int) -> nn.Module:
@@ -191,12 +206,12 @@ def _narrow_resnet(encoder: config.Encoder, channels: int) -> nn.Module:
     return net
 
 
-def _without_classifier(name: str) -> nn.Module:
-    """A network of torchvision whose output is its classifier's input."""
+def _without(name: str, classifier: str) -> nn.Module:
+    """A network of torchvision without its last linear layer, whose input is the embedding."""
     from torchvision.models import get_model
 
     net = get_model(name, weights=None)
-    net.set_submodule(CLASSIFIERS[name], nn.Identity())
+    net.set_submodule(classifier, nn.Identity())
     return net
 
 

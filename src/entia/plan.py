@@ -8,6 +8,7 @@ block stands for the product of its axes.
 import difflib
 import itertools
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -138,6 +139,8 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
     return dict(loader.construct_pairs(node, deep=True))
 
 
+# As Python and DVC write 0.000002. YAML 1.1 takes it for text; what people type as 1e-3 or 4e-4 still is refused.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"-?[1-9]e[+-][0-9]{2,}$"), list("-123456789"))
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 

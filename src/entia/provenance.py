@@ -1,38 +1,79 @@
 """By which code, libraries and machine an artefact was made."""
 
 import ast
+import copy
 import functools
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import get_args
 
-from entia.config import Pretrain, Stage, Subset
+from msgspec import Struct
+
+from entia import config
+from entia.config import Stage
 
 HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors")
-# Configs are in every key already; the others read, write and name, and touch no number.
-BESIDE = ("config", "provenance", "plan", "store", "check", "machines", "cli")
+BESIDE = ("provenance", "plan", "store", "check", "machines", "cli", "config.label")
+"""What reads, writes and names, and touches no number."""
+ENTRIES = {
+    "subset": ("datasets.read", "datasets.pack"),
+    "pretrain": ("pretrain.Data", "pretrain.is_kept", "pretrain.pretrain"),
+    "embed": ("embed.embed",),
+    "readout": ("readout.Features", "readout.read_many", "spectrum.summary"),
+}
+"""What `cli` uses of our modules to run a stage; a test compares."""
+
+Chosen = frozenset[str]
+Place = tuple[str, str]
+"""A module of ours and a name defined at its top; ALL of them; or no name: what its import runs besides definitions."""
+ALL = "*"
+CHOICES: Chosen = frozenset(
+    [name for name, item in vars(config).items() if isinstance(item, type) and issubclass(item, Struct)]
+    + [name.split("/")[0] for name in (*config.DATASETS, config.FOLDER)]
+    + list(get_args(config.Encoder.__annotations__["name"]))
+)
+"""What a `case` may choose by and be left out by: a config's class, a data set (or image_folder), an encoder."""
 
 
-def fingerprint(*modules: str, chosen: frozenset[str] = frozenset()) -> str:
-    """Twelve hex digits over the syntax trees of these modules of ours and of all of ours that they import.
+def fingerprint(*entries: str, chosen: Chosen = CHOICES) -> str:
+    """Twelve hex digits over the syntax trees of the definitions of ours that these entries reach.
 
-    Comments, docstrings and formatting do not count. Where a `match` chooses by the class of a config, only the cases
-    of the `chosen` classes count, and what those import: a new loss, or an edit of another, is no edit of this one.
+    An entry is a module, or one of its definitions, such as embed.embed. Every name in it is followed to where it is
+    defined, across modules; what cannot be told apart (a module used as a value, a star import) counts whole.
+    Comments, docstrings and formatting do not count, nor do config structs, which are in every key. Where a `match`
+    chooses by one of `CHOICES`, the cases of those `chosen` count alone: a new loss, data set or encoder, or an edit of
+    another, is no edit of this one.
     """
-    digest = hashlib.sha256()
-    for module in sorted(_closure(modules, chosen)):
-        digest.update(f"{module}\n{_tree(module, chosen)[0]}\n".encode())
-    return digest.hexdigest()[:12]
+    return _fingerprint(entries, chosen & CHOICES)
 
 
 def stage_code(stage: str, config: Stage) -> str:
     """The fingerprint of the code that decides what a stage makes of a config."""
-    module = "datasets" if isinstance(config, Subset) else stage
-    chosen = frozenset({type(config.method).__name__}) if isinstance(config, Pretrain) else frozenset[str]()
-    return fingerprint(module, chosen=chosen)
+    return fingerprint(*ENTRIES[stage], chosen=frozenset(_held(config)))
+
+
+def definitions(*entries: str, chosen: Chosen = CHOICES) -> set[Place]:
+    """The definitions that a fingerprint covers."""
+    found: set[Place] = set()
+    waiting = [place for entry in entries for place in _entry(entry)]
+    while waiting:
+        module, name = waiting.pop()
+        if (module, name) in found or module in BESIDE or f"{module}.{name}" in BESIDE:
+            continue
+        if name != ALL and name not in _top(module):
+            inner = f"{module}.{name}"
+            waiting.append((inner, ALL) if _is_module(inner) else (module, ALL))
+            continue
+        found.add((module, name))
+        package = module.rpartition(".")[0]
+        waiting += [(module, ""), *([(package, "")] if package else [])]
+        waiting += [(module, each) for each in _top(module)] if name == ALL else _part(module, name, chosen)[1]
+    return {place for place in found if place[1] != ALL}
 
 
 def versions() -> dict[str, str]:
@@ -62,56 +103,174 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _closure(modules: tuple[str, ...], chosen: frozenset[str]) -> set[str]:
-    found: set[str] = set()
-    waiting = list(modules)
-    while waiting:
-        module = waiting.pop()
-        if module not in found and module not in BESIDE:
-            found.add(module)
-            waiting.extend(_tree(module, chosen)[1])
-    return found
+@functools.cache  # the same few for thousands of jobs
+def _fingerprint(entries: tuple[str, ...], chosen: Chosen) -> str:
+    digest = hashlib.sha256()
+    for module, name in sorted(definitions(*entries, chosen=chosen)):
+        digest.update(f"{module}.{name}\n{_part(module, name, chosen)[0]}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _held(item: object) -> Iterator[str]:
+    """Classes and texts of a config, and of those inside it."""
+    if isinstance(item, str):
+        yield item.split("/")[0]
+    elif isinstance(item, Struct):
+        yield from (kind.__name__ for kind in type(item).__mro__)
+        for field in item.__struct_fields__:
+            yield from _held(getattr(item, field))
+
+
+def _entry(entry: str) -> list[Place]:
+    module, _, name = entry.rpartition(".")
+    return [(entry, ALL)] if _is_module(entry) else [(module, name)]
+
+
+def _file(module: str) -> Path:
+    flat = HERE.joinpath(*module.split(".")).with_suffix(".py") if module else HERE / "__init__.py"
+    return flat if flat.exists() else HERE.joinpath(*module.split("."), "__init__.py")
 
 
 @functools.cache
-def _tree(module: str, chosen: frozenset[str]) -> tuple[str, tuple[str, ...]]:
-    """A module's syntax tree as text, and the modules of ours that it imports, at its top or inside."""
-    flat = HERE.joinpath(*module.split(".")).with_suffix(".py")
-    tree = ast.parse((flat if flat.exists() else flat.with_suffix("") / "__init__.py").read_text())
-    return _read(tree, chosen)
+def _is_module(module: str) -> bool:
+    return _file(module).exists()
 
 
-def _read(tree: ast.Module, chosen: frozenset[str]) -> tuple[str, tuple[str, ...]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Match) and chosen:
-            node.cases = [case for case in node.cases if _class_of(case) in {"", *chosen}]
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [part for part in node.body if not _is_silent(part)]
-    imports = [found for node in ast.walk(tree) for found in _imported(node)]
-    return repr(_plain(tree)), tuple(imports)
+@functools.cache
+def _top(module: str) -> dict[str, list[ast.AST]]:
+    """A module's statements by the name that they define; by no name, those that do something else."""
+    found: dict[str, list[ast.AST]] = {"": []}
+    for statement in ast.parse(_file(module).read_text()).body:
+        for name, part in _defined(statement):
+            if module != "config" or not _is_key(part):
+                found.setdefault(name, []).append(part)
+            else:
+                found.setdefault(name, [])
+    return found
 
 
-def _class_of(case: ast.match_case) -> str:
-    """The class that a case matches by name; nothing where it matches otherwise."""
-    pattern = case.pattern
-    return pattern.cls.id if isinstance(pattern, ast.MatchClass) and isinstance(pattern.cls, ast.Name) else ""
+def _defined(statement: ast.stmt) -> list[tuple[str, ast.AST]]:
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return [(statement.name, statement)]
+        case ast.Import():
+            return [(a.asname or a.name.split(".")[0], ast.Import([a])) for a in statement.names]
+        case ast.ImportFrom() if statement.names[0].name != ALL:
+            parts = ((a, ast.ImportFrom(statement.module, [a], statement.level)) for a in statement.names)
+            return [(a.asname or a.name, part) for a, part in parts]
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            return [(name, statement)]
+        case ast.AugAssign(target=ast.Name(id=name)):
+            return [(name, statement)]
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            return []
+        case _:
+            return [("", statement)]
 
 
-def _imported(node: ast.AST) -> list[str]:
+def _is_key(part: ast.AST) -> bool:
+    """Whether a definition of `config` is in every key already: a struct, or a type made of others."""
+    return isinstance(part, ast.ClassDef) or (
+        isinstance(part, ast.Assign) and isinstance(part.value, ast.BinOp | ast.Subscript)
+    )
+
+
+def _part(module: str, name: str, chosen: Chosen) -> tuple[str, set[Place]]:
+    return _read(module, name, chosen & _choices(module, name))
+
+
+@functools.cache
+def _choices(module: str, name: str) -> Chosen:
+    """What a definition chooses by."""
+    nodes = [node for part in _top(module)[name] for node in ast.walk(part)]
+    return frozenset(_choice(option) for node in nodes if isinstance(node, ast.match_case) for option in _options(node))
+
+
+@functools.cache
+def _read(module: str, name: str, chosen: Chosen) -> tuple[str, set[Place]]:
+    """A definition as text, and the definitions that it names."""
+    parts = [_Chosen(chosen).visit(copy.deepcopy(part)) for part in _top(module)[name]]
+    parts = [part for part in parts if part is not None]
+    found = _named(module, [node for part in parts for node in ast.walk(part)])
+    if not name:  # an import runs the imports at the module's top
+        tops = (part for parts in _top(module).values() for part in parts)
+        found |= {(inner, "") for part in tops for inner, _ in _imported(part)}
+    return repr([_plain(part) for part in parts]), found
+
+
+def _named(module: str, nodes: list[ast.AST]) -> set[Place]:
+    tops = [part for parts in _top(module).values() for part in parts]
+    modules = {(alias, inner) for node in (*tops, *nodes) for alias, inner in _bound(node)}
+    attributes = [(node.value, node.attr) for node in nodes if isinstance(node, ast.Attribute)]
+    bases = {base for base, _ in attributes}
+    found = {place for node in nodes for place in _imported(node)}
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    found |= {(module, node.id) for node in names if node.id in _top(module)}
+    for alias, inner in modules:
+        found |= {(inner, name) for base, name in attributes if isinstance(base, ast.Name) and base.id == alias}
+        found |= {(inner, ALL) for node in names if node.id == alias and node not in bases}
+    return found
+
+
+def _imported(node: ast.AST) -> Iterator[Place]:
+    """What an import statement names of ours."""
     if isinstance(node, ast.Import):
-        return [alias.name.removeprefix("entia.") for alias in node.names if alias.name.startswith("entia.")]
-    if isinstance(node, ast.ImportFrom) and node.module == "entia":
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("entia."):
-        return [node.module.removeprefix("entia.")]
-    return []
+        yield from ((a.name.removeprefix("entia."), ALL) for a in node.names if a.name.startswith("entia."))
+    elif isinstance(node, ast.ImportFrom) and (source := _ours(node)) is not None:
+        for alias in node.names:
+            inner = f"{source}.{alias.name}".removeprefix(".")
+            yield (inner, "") if _is_module(inner) else (source, alias.name)
 
 
-def _is_silent(node: ast.stmt) -> bool:
-    """Whether a statement decides nothing: a text, or an import of config classes, which are in the key."""
-    if isinstance(node, ast.ImportFrom):
-        return node.module == "entia.config"
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _bound(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Names that an import statement gives to modules of ours, and those modules."""
+    if isinstance(node, ast.ImportFrom) and _ours(node) is not None:
+        yield from ((a.asname or a.name, inner) for a in node.names for inner, name in _imported(node) if not name)
+
+
+def _ours(node: ast.ImportFrom) -> str | None:
+    """The module of ours that a statement imports from; the package itself has no name."""
+    package, _, module = (node.module or "").partition(".")
+    return module if package == "entia" else None
+
+
+class _Chosen(ast.NodeTransformer):
+    """Drops what decides nothing: texts as statements, and the cases of what is not chosen."""
+
+    def __init__(self, chosen: Chosen) -> None:
+        self.chosen = chosen
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return None
+        return self.generic_visit(node)
+
+    def visit_Match(self, node: ast.Match) -> ast.AST:
+        node.cases = [case for case in node.cases if self.keep(case)]
+        return self.generic_visit(node)
+
+    def keep(self, case: ast.match_case) -> bool:
+        """Whether a case may be met, and if so only its options that may. One with a guard is kept as it is."""
+        kept = [option for option in _options(case) if case.guard or _choice(option) in {"", *self.chosen}]
+        if kept:
+            case.pattern = ast.MatchOr(kept) if len(kept) > 1 else kept[0]
+        return bool(kept)
+
+
+def _options(case: ast.match_case) -> list[ast.pattern]:
+    return case.pattern.patterns if isinstance(case.pattern, ast.MatchOr) else [case.pattern]
+
+
+def _choice(option: ast.pattern) -> str:
+    """Which of `CHOICES` a pattern matches; nothing where it matches otherwise."""
+    match option:
+        case ast.MatchClass(cls=ast.Name(id=name) | ast.Attribute(attr=name)):
+            pass
+        case ast.MatchValue(value=ast.Constant(value=str(name))):
+            pass
+        case _:
+            name = ""
+    return name if name in CHOICES else ""
 
 
 def _plain(node: object) -> object:

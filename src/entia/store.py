@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import msgspec
@@ -25,6 +25,12 @@ from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 
 Arrays = dict[str, np.ndarray]
 Row = dict[str, float | int | str]
+
+DIGITS = 64  # of a SHA-256 in hex
+ZEROS = b"0" * DIGITS
+MARK = rb"{\"sha256\": \""
+"""What is before a safetensors file's SHA-256: JSON inside JSON."""
+BLOCK = 1 << 20  # bytes read at a time
 
 FOLDERS = {Subset: "subset", Pretrain: "checkpoints", Embed: "embeddings", Readout: "readouts"}
 ENDINGS = {Subset: ".h5", Pretrain: ".safetensors", Embed: ".h5", Readout: ".json"}
@@ -91,20 +97,25 @@ def header(stage: Stage, code: str, **more: str) -> dict[str, Any]:
 
 
 def write_hdf5(target: Path, arrays: Mapping[str, np.ndarray], head: Mapping[str, Any]) -> None:
-    """Arrays by their path in the file, compressed; `head` in the attribute `entia`, its config also in `config`."""
-    text = _canonical(head)
-    with whole(target) as temporary, h5py.File(temporary, "w") as file:
-        for place in sorted(arrays):
-            array = arrays[place]
-            compress = (
-                {"compression": "gzip", "compression_opts": 1, "shuffle": array.dtype.itemsize > 1}
-                if array.size
-                else {}
-            )
-            file.create_dataset(place, data=array, **compress)
-        file.attrs["entia"] = text
-        file.attrs["config"] = _canonical(head["config"])
-        file.attrs["sha256"] = _digest(arrays, text)
+    """Arrays by their path in the file, compressed; `head` in the attribute `entia`, its config also in `config`.
+
+    The file's SHA-256 follows the HDF5 file as 64 hex digits, where HDF5 allows and ignores further bytes.
+    """
+    with whole(target) as temporary:
+        with h5py.File(temporary, "w") as file:
+            for place in sorted(arrays):
+                array = arrays[place]
+                compress = (
+                    {"compression": "gzip", "compression_opts": 1, "shuffle": array.dtype.itemsize > 1}
+                    if array.size
+                    else {}
+                )
+                file.create_dataset(place, data=array, **compress)
+            file.attrs["entia"] = _canonical(head)
+            file.attrs["config"] = _canonical(head["config"])
+        with temporary.open("rb+") as file:
+            digest = _digest(file, temporary.stat().st_size)
+            file.write(digest.encode())
 
 
 def read_hdf5(source: Path) -> tuple[Arrays, dict[str, Any]]:
@@ -116,11 +127,12 @@ def read_hdf5(source: Path) -> tuple[Arrays, dict[str, Any]]:
             arrays[place] = item[()]
 
     with _checked(source):
+        with source.open("rb") as file:
+            digest = _digest(file, source.stat().st_size - DIGITS)
+            _compare(digest.encode(), file.read())
         with h5py.File(source, "r") as file:
             file.visititems(collect)
-            text, digest = str(file.attrs["entia"]), str(file.attrs["sha256"])
-        _compare(digest, _digest(arrays, text))
-        return arrays, json.loads(text)
+            return arrays, json.loads(str(file.attrs["entia"]))
     raise AssertionError
 
 
@@ -128,14 +140,20 @@ def read_hdf5(source: Path) -> tuple[Arrays, dict[str, Any]]:
 
 
 def write_tensors(target: Path, tensors: Mapping[str, Any], head: Mapping[str, Any]) -> None:
-    """Tensors (torch, on the CPU) by name. One metadata entry alone: the format keeps no order among several."""
+    """Tensors (torch, on the CPU) by name. One metadata entry alone: the format keeps no order among several.
+
+    `sha256` in it is the file's, taken with zeros in its own place.
+    """
     from safetensors.torch import save_file
 
     arrays = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
-    text = _canonical(head)
-    digest = _tensor_digest(arrays, text)
+    entry = {"sha256": ZEROS.decode(), "head": _canonical(head)}
     with whole(target) as temporary:
-        save_file(arrays, temporary, metadata={"entia": json.dumps({"sha256": digest, "head": text})})
+        save_file(arrays, temporary, metadata={"entia": json.dumps(entry)})
+        with temporary.open("rb+") as file:
+            place, _, digest = _tensor_digest(file)
+            file.seek(place)
+            file.write(digest)
 
 
 def read_tensors(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -143,11 +161,12 @@ def read_tensors(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     with _checked(source, SafetensorError):
+        with source.open("rb") as file:
+            _, written, digest = _tensor_digest(file)
+            _compare(digest, written)
         with safe_open(source, framework="pt") as file:
             entry = json.loads(file.metadata()["entia"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        _compare(entry["sha256"], _tensor_digest(tensors, entry["head"]))
-        return tensors, json.loads(entry["head"])
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(entry["head"])
     raise AssertionError
 
 
@@ -156,15 +175,16 @@ def read_tensors(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def write_json(target: Path, content: Mapping[str, Any], head: Mapping[str, Any]) -> None:
     """A JSON file of `head` and `content`, keys sorted."""
-    body = {**head, **content}
-    write_text(target, json.dumps({**body, "sha256": _text_digest(_canonical(body))}, sort_keys=True, indent=1) + "\n")
+    write_text(target, _json({**head, **content}))
 
 
 def read_json(source: Path) -> dict[str, Any]:
     """Contents of a JSON artefact. Raises `Problem` if it is missing or damaged."""
     with _checked(source):
-        body: dict[str, Any] = json.loads(source.read_text())
-        _compare(body.pop("sha256"), _text_digest(_canonical(body)))
+        text = source.read_bytes()
+        body: dict[str, Any] = json.loads(text)
+        del body["sha256"]
+        _compare(_json(body).encode(), text)
         return body
     raise AssertionError
 
@@ -175,14 +195,14 @@ def write_log(target: Path, rows: list[Row]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(target, f"{text.getvalue()}# sha256 {_text_digest(text.getvalue())}\n")
+    write_text(target, text.getvalue() + _mark(text.getvalue()))
 
 
 def read_log(source: Path) -> list[dict[str, str]]:
     """A log's rows, as text. Raises `Problem` if it is missing or damaged."""
     with _checked(source):
-        lines, mark, digest = source.read_text().rpartition("# sha256 ")
-        _compare(digest.strip() if mark else "", _text_digest(lines))
+        lines, sign, digest = source.read_bytes().decode().rpartition("# sha256 ")
+        _compare(_mark(lines), sign + digest)
         return list(csv.DictReader(io.StringIO(lines)))
     raise AssertionError
 
@@ -200,7 +220,7 @@ def _checked(source: Path, *errors: type[Exception]) -> Iterator[None]:
         raise Problem(f"{source}: damaged ({_first_line(error)}); delete it and run again to rebuild it") from error
 
 
-def _compare(expected: str, found: str) -> None:
+def _compare(expected: object, found: object) -> None:
     if expected != found:
         raise ValueError("its contents are not those that were written")
 
@@ -209,23 +229,32 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+def _digest(file: BinaryIO, count: int, start: bytes = b"") -> str:
+    """SHA-256 of `start` and of the file's next `count` bytes, in hex."""
+    digest = hashlib.sha256(start)
+    while count > 0 and (block := file.read(min(count, BLOCK))):
+        digest.update(block)
+        count -= len(block)
     return digest.hexdigest()
 
 
-def _tensor_digest(tensors: Mapping[str, Any], text: str) -> str:
-    import torch
+def _tensor_digest(file: BinaryIO) -> tuple[int, bytes, bytes]:
+    """Where a safetensors file has its SHA-256, what stands there, and what should."""
+    size = os.fstat(file.fileno()).st_size
+    length = file.read(8)
+    head = file.read(min(int.from_bytes(length, "little"), size))  # its header, a JSON text
+    place = head.index(MARK) + len(MARK)
+    start = length + head[:place] + ZEROS + head[place + DIGITS :]
+    return 8 + place, head[place : place + DIGITS], _digest(file, size, start).encode()
 
-    flat = {
-        f"{name} {part.dtype} {tuple(part.shape)}": part.detach().contiguous().reshape(-1)
-        for name, part in tensors.items()
-    }
-    return _digest({name: part.view(torch.uint8).numpy() for name, part in flat.items()}, text)
+
+def _json(body: Mapping[str, Any]) -> str:
+    """A JSON artefact's text, every byte of which follows from its contents."""
+    return json.dumps({**body, "sha256": _text_digest(_canonical(body))}, sort_keys=True, indent=1) + "\n"
+
+
+def _mark(lines: str) -> str:
+    return f"# sha256 {_text_digest(lines)}\n"
 
 
 def _text_digest(text: str) -> str:

@@ -21,9 +21,6 @@ STAGES = {
     configs.Readout: "readout",
 }
 
-# the same few fingerprints for thousands of jobs
-provenance.fingerprint = functools.cache(provenance.fingerprint)
-
 
 def stored(stage):
     """The files of every artefact of a stage."""
