@@ -92,11 +92,19 @@ def test_the_multiply_adds_are_those_that_torchvision_publishes():
     import torchvision
 
     for name, operations in machines.MULTIPLY_ADDS.items():
-        if name != "narrow_resnet":
+        if name != "narrow_resnet" and not name.startswith("mlp_mixer"):
             assert operations == next(iter(torchvision.models.get_model_weights(name))).meta["_ops"]
 
 
-@pytest.mark.parametrize("encoder", [{"name": "resnet18"}, {"name": "narrow_resnet", "width": 16}])
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        {"name": "resnet18"},
+        {"name": "narrow_resnet", "width": 16},
+        {"name": "mlp_mixer_8", "stem": "imagenet"},
+        {"name": "mlp_mixer_12", "stem": "imagenet"},
+    ],
+)
 def test_the_estimated_work_is_near_what_pytorch_counts(encoder, tmp_path):
     import torch
 
@@ -119,6 +127,19 @@ def test_more_epochs_images_and_views_are_more_work_and_a_longer_limit(tmp_path)
     assert machines.work(many) == pytest.approx(20 * machines.work(few))
     assert machines.minutes(many) > 10 * machines.minutes(few) > 0
     assert machines.memory(many) > machines.memory(few)
+
+
+def test_an_mlp_readout_has_a_limit_that_grows_with_its_work(tmp_path):
+    trained = cell(tmp_path, epochs=20, checkpoint_every=5, encoder={"name": "resnet50"})
+    on = config.Subset(dataset="cifar10")
+
+    def limit(probe, epochs="last"):
+        return machines.minutes(config.Readout(embed=config.Embed(pretrain=trained, on=on, epochs=epochs), probe=probe))
+
+    linear, one = limit(config.AdamProbe()), limit(config.MLPProbe())
+    assert one > linear
+    assert limit(config.MLPProbe(epochs=200)) - 10 == pytest.approx(2 * (one - 10), abs=2)
+    assert limit(config.MLPProbe(), "all") - 10 == pytest.approx(4 * (one - 10), abs=4)
 
 
 # --- one process a cell, and stopping -------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
-"""Encoders are torchvision's where they claim to be, and weights depend on nothing but the config and the seed."""
+"""Encoders are torchvision's or timm's where they claim to be, and weights depend on nothing but the config and the seed."""
 
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from entia import config, nets
 
 NARROW = config.Encoder(name="narrow_resnet", width=4)
+MIXER = config.Encoder(name="mlp_mixer_8", stem="imagenet")
 SMALL = config.Projector(width=8)
 
 
@@ -42,7 +45,7 @@ def on_meta(encoder: config.Encoder, projector: config.Projector, channels: int,
 # Seeds.
 
 
-@pytest.mark.parametrize("encoder", [NARROW, config.Encoder(name="resnet18")])
+@pytest.mark.parametrize("encoder", [NARROW, config.Encoder(name="resnet18"), MIXER])
 def test_weights_depend_on_the_seed_and_not_on_the_global_state(encoder: config.Encoder) -> None:
     one = nets.build(encoder, SMALL, 3, 32, seed=7)
     torch.rand(3)
@@ -188,7 +191,7 @@ def test_bfloat16_autocast_gives_about_the_same_projection() -> None:
 
 OTHERS = {
     "wide_resnet50_2": 2048, "resnext50_32x4d": 2048, "densenet121": 1024, "convnext_tiny": 768, "convnext_small": 768,
-    "swin_t": 768, "swin_s": 768, "vit_b_16": 768, "alexnet": 4096,
+    "convnext_base": 1024, "swin_t": 768, "swin_s": 768, "vit_b_16": 768, "alexnet": 4096,
 }  # fmt: skip
 
 
@@ -208,6 +211,62 @@ def test_an_encoder_hands_on_what_torchvisions_classifier_takes(models: ModuleTy
     model.encoder.load_state_dict(weights)
     pixels = images(2, 3, 32)
     torch.testing.assert_close(published.classifier(encode(model.encoder, pixels)), encode(published, pixels))
+
+
+def mixer_parameters(depth: int, patch: int, patches: int, channels: int) -> int:
+    """By 2105.01601, 512 wide: linear layers with biases, and two layer-norms a block and one at the end."""
+    embedding = channels * patch**2 * 512 + 512
+    over_patches = 2 * patches * 256 + 256 + patches
+    over_channels = 2 * 512 * 2048 + 2048 + 512
+    return embedding + depth * (over_patches + over_channels + 4 * 512) + 2 * 512
+
+
+@pytest.mark.parametrize("depth", [8, 12])
+@pytest.mark.parametrize(
+    ("side", "channels", "patch", "patches"), [(28, 1, 4, 49), (32, 3, 4, 64), (64, 3, 4, 256), (224, 3, 14, 256)]
+)
+def test_a_mixer_has_its_depth_and_at_most_256_patches(
+    depth: int, side: int, channels: int, patch: int, patches: int
+) -> None:
+    encoder = config.Encoder(name=f"mlp_mixer_{depth}", stem="imagenet")  # pyright: ignore[reportArgumentType]
+    model = on_meta(encoder, SMALL, channels, side)
+    assert model.features == 512
+    assert nets.parameters_count(model.encoder) == mixer_parameters(depth, patch, patches, channels)
+    assert model(torch.empty(2, channels, side, side, device="meta"))[0].shape == (2, 512)
+
+
+def test_a_mixer_mixes_patches_and_channels_and_hands_on_the_mean_over_patches() -> None:
+    net = nets.build(MIXER, SMALL, 3, 16, 0).encoder
+    kept = {name: value for name, value in net.named_parameters()}
+
+    def mlp(x: Tensor, at: str) -> Tensor:
+        x = nn.functional.gelu(x @ kept[f"{at}.fc1.weight"].T + kept[f"{at}.fc1.bias"])
+        return x @ kept[f"{at}.fc2.weight"].T + kept[f"{at}.fc2.bias"]
+
+    def norm(x: Tensor, at: str) -> Tensor:
+        x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-6).sqrt()
+        return x * kept[f"{at}.weight"] + kept[f"{at}.bias"]
+
+    pixels = images(2, 3, 16)
+    patches = pixels.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).reshape(2, 16, 48)
+    x = patches @ kept["stem.proj.weight"].flatten(1).T + kept["stem.proj.bias"]
+    for block in range(8):
+        x = x + mlp(norm(x, f"blocks.{block}.norm1").mT, f"blocks.{block}.mlp_tokens").mT
+        x = x + mlp(norm(x, f"blocks.{block}.norm2"), f"blocks.{block}.mlp_channels")
+    torch.testing.assert_close(encode(net, pixels), norm(x, "norm").mean(1), rtol=1e-4, atol=1e-4)
+
+
+def test_libraries_that_an_encoder_does_not_come_from_are_not_imported() -> None:
+    script = """
+import sys
+from entia import config, nets
+nets.build(config.Encoder(name="narrow_resnet", width=2), config.Projector(width=2), 3, 16, 0)
+print(sorted({"torchvision", "timm"} & set(sys.modules)))
+nets.build(config.Encoder(name="resnet18"), config.Projector(width=2), 3, 16, 0)
+print(sorted({"torchvision", "timm"} & set(sys.modules)))
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert out.split("\n")[:2] == ["[]", "['torchvision']"]
 
 
 @pytest.mark.parametrize("name", ["wide_resnet50_2", "resnext50_32x4d"])
@@ -278,6 +337,10 @@ def test_without_a_projector_the_loss_sees_the_embedding() -> None:
         (config.Encoder(name="swin_t", stem="imagenet"), 32, "side: swin_t takes 224 pixels"),
         (config.Encoder(name="alexnet", stem="imagenet"), 32, "side: 32 .* fewer than the 64 of alexnet"),
         (config.Encoder(name="densenet121", stem="imagenet", stem_relu=False), 64, "stem_padding, stem_relu"),
+        (config.Encoder(name="swin_t", stem="imagenet", width=32), 224, "width: swin_t .* not 32"),
+        (config.Encoder(name="mlp_mixer_8"), 32, "stem: mlp_mixer_8 .* write stem: imagenet"),
+        (MIXER, 30, "side: 30 .* patches of 4; set augmentation.size: 28"),
+        (MIXER, 100, "side: 100 .* patches of 6; set augmentation.size: 96"),
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(encoder: config.Encoder, side: int, message: str) -> None:

@@ -153,6 +153,14 @@ def test_dropout_is_drawn_anew_each_epoch_and_as_in_an_uninterrupted_run(data, m
     assert not same(whole[0].weights, run(small(seed=1), data)[0].weights)
 
 
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_a_row_says_how_many_images_are_trained_on_also_where_a_batch_is_dropped(drop_last, data):
+    count = len(data.index) - 1
+    part = replace(data, pixels=data.pixels[:count], index=data.index[:count], label=data.label[:count])
+    assert count % 32
+    assert {progress.row["images"] for progress in run(small(drop_last=drop_last), part)} == {count}
+
+
 # --- labels -------------------------------------------------------------------------------------------------------
 
 

@@ -11,11 +11,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
 from entia import readout
-from entia.config import AdamProbe, Logistic, Neighbours, Probe, Ridge
+from entia.config import AdamProbe, Logistic, MLPProbe, Neighbours, Probe, Ridge
 from entia.readout import Features
 
 ADAM = AdamProbe(lr=1e-2, epochs=12, batch=64)
-PROBES = [Ridge(), Logistic(), ADAM, Neighbours(k=20)]
+MLP = MLPProbe(lr=1e-2, epochs=12, batch=64)
+PROBES = [Ridge(), Logistic(), ADAM, MLP, Neighbours(k=20)]
 CHOOSERS = [Ridge(), Logistic()]
 EMPTY = Features(np.empty((0, 8)), np.empty(0, np.int64))
 
@@ -132,7 +133,8 @@ def test_a_collapsed_embedding_scores_no_more_than_guessing(probe: Probe):
     assert found["top5"] < 0.6
 
 
-@pytest.mark.parametrize("probe", PROBES, ids=named)
+# without mlp, whose hidden layer they widen: another network
+@pytest.mark.parametrize("probe", [Ridge(), Logistic(), ADAM, Neighbours(k=20)], ids=named)
 def test_dead_features_change_little(probe: Probe):
     parts = problem(distance=0.8)
     dead = [Features(np.c_[part.features, np.zeros((len(part.label), 2))], part.label) for part in parts]
@@ -201,7 +203,7 @@ def test_several_penalties_need_validation_rows(probe: Probe):
 
 
 @pytest.mark.parametrize(
-    "probe", [Ridge(penalties=(0.1,)), Logistic(penalties=(0.1,)), ADAM, Neighbours(k=20)], ids=named
+    "probe", [Ridge(penalties=(0.1,)), Logistic(penalties=(0.1,)), ADAM, MLP, Neighbours(k=20)], ids=named
 )
 def test_nothing_is_said_of_validation_without_validation_rows(probe: Probe):
     train, validation, test = problem()
@@ -331,7 +333,8 @@ def torch_course(probe: AdamProbe, train: Features, classes: int) -> list[torch.
     torch.nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
     torch.nn.init.uniform_(layer.bias, -(x.shape[1] ** -0.5), x.shape[1] ** -0.5, generator=generator)
     loss = torch.nn.CrossEntropyLoss(label_smoothing=probe.smoothing)
-    optimiser = torch.optim.Adam(layer.parameters(), lr=probe.lr, weight_decay=probe.weight_decay)
+    rule = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[probe.optimizer]
+    optimiser = rule(layer.parameters(), lr=probe.lr, weight_decay=probe.weight_decay)
     course = []
     for _ in range(probe.epochs):
         for drawn in torch.randperm(len(x), generator=generator).split(probe.batch):
@@ -343,9 +346,10 @@ def torch_course(probe: AdamProbe, train: Features, classes: int) -> list[torch.
 
 
 @pytest.mark.parametrize("decay", [1e-6, 0.1])
-def test_adam_probe_follows_torchs_layer_loss_and_optimiser(decay: float):
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_adam_probe_follows_torchs_layer_loss_and_optimiser(optimizer: str, decay: float):
     train = blobs(300, distance=0.5)
-    probe = AdamProbe(lr=1e-2, weight_decay=decay, epochs=4, batch=64, seed=3)
+    probe = AdamProbe(optimizer=optimizer, lr=1e-2, weight_decay=decay, epochs=4, batch=64, seed=3)  # pyright: ignore[reportArgumentType]
     x, label = readout._stack([train], "cpu")
     ours = [theta.clone() for theta in readout._epochs(probe, x, label, 3)]
     for mine, theirs in zip(ours, torch_course(probe, train, 3), strict=True):
@@ -394,10 +398,102 @@ def test_adam_leaves_the_global_generator_alone():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_adam_that_diverges_is_an_error_not_an_accuracy():
+@pytest.mark.parametrize("probe", [ADAM, MLP], ids=named)
+def test_training_that_diverges_is_an_error_not_an_accuracy(probe: Probe):
     parts = [Features(part.features * 1e38, part.label) for part in problem()]
-    with pytest.raises(ValueError, match="scores are not finite"):
-        readout.read(ADAM, *parts, 3)
+    with pytest.raises(ValueError, match=r"^(adam|mlp): scores are not finite"):
+        readout.read(probe, *parts, 3)
+
+
+# MLP
+
+
+class Perceptron(torch.nn.Module):
+    """The network of DIET spec §3.2, as one would write it down."""
+
+    def __init__(self, width: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(width, hidden, bias=False)
+        self.last = torch.nn.Linear(hidden, classes)
+        self.norm = torch.nn.BatchNorm1d(hidden)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.norm(self.first(x))))
+
+
+def torch_scores(probe: MLPProbe, train: Features, rows: Features, classes: int) -> list[np.ndarray]:
+    """Scores of `rows` after each epoch, by torch's own modules, loss and optimiser."""
+    with torch.random.fork_rng():
+        torch.manual_seed(probe.seed)
+        net = Perceptron(train.features.shape[1], probe.expansion * train.features.shape[1], classes)
+    x, label, other = (torch.tensor(part) for part in (train.features, train.label, rows.features))
+    loss = torch.nn.CrossEntropyLoss(label_smoothing=probe.smoothing)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=probe.lr, weight_decay=probe.weight_decay)
+    generator, found = torch.Generator().manual_seed(probe.seed), []
+    for _ in range(probe.epochs):
+        net.train()
+        for drawn in torch.randperm(len(x), generator=generator).split(probe.batch):
+            optimiser.zero_grad()
+            loss(net(x[drawn].float()), label[drawn]).backward()
+            optimiser.step()
+        with torch.no_grad():
+            found.append(net.eval()(other.float()).numpy())
+    return found
+
+
+@pytest.mark.parametrize("decay", [1e-5, 0.5])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_mlp_probe_follows_torchs_modules_loss_and_optimiser(smoothing: float, decay: float):
+    train, test = blobs(300, distance=0.5), blobs(50, distance=0.5, seed=1)
+    probe = MLPProbe(lr=1e-2, weight_decay=decay, epochs=4, batch=64, smoothing=smoothing, expansion=2, seed=3)
+    (x, rows), (label, _) = zip(*(readout._stack([part], "cpu") for part in (train, test)), strict=True)
+    ours = [score(rows[0]).numpy() for score in readout._mlp_epochs(probe, x[0], label[0], 3)]
+    for mine, theirs in zip(ours, torch_scores(probe, train, test, 3), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+def exclusive_or(rows: int, seed: int) -> Features:
+    """The class is whether the first two of eight features have one sign: no half-space holds more than chance."""
+    features = np.random.default_rng(seed).normal(size=(rows, 8))
+    return Features(features, (features[:, 0] * features[:, 1] > 0).astype(np.int64))
+
+
+def test_mlp_reads_what_no_linear_probe_can():
+    parts = [exclusive_or(rows, seed) for seed, rows in enumerate((2000, 500, 2000))]
+    linear = [readout.read(probe, *parts, 2)["accuracy"] for probe in (Ridge(), Logistic(), ADAM)]
+    assert linear == pytest.approx([0.5] * 3, abs=0.06)
+    assert readout.read(MLP, *parts, 2)["accuracy"] > 0.9
+
+
+def test_mlp_seed_sets_start_and_order_to_the_last_byte():
+    x, label = readout._stack([blobs(300)], "cpu")
+    probes = [MLPProbe(epochs=2, batch=64, seed=seed) for seed in (0, 0, 1)]
+    one, again, other = ([*readout._mlp_epochs(probe, x[0], label[0], 3)][-1](x[0]) for probe in probes)
+    assert one.numpy().tobytes() == again.numpy().tobytes()
+    assert not torch.allclose(one, other, atol=1e-3)
+
+
+def test_mlp_accuracy_is_the_last_epochs_and_the_best_is_beside_it():
+    parts = problem(distance=0.3)
+    courses = [readout.read(MLPProbe(lr=1e-2, epochs=n, batch=64), *parts, 3) for n in range(1, 7)]
+    accuracies = [found["accuracy"] for found in courses]
+    assert len(set(accuracies)) > 1
+    assert [found["accuracy_best_epoch"] for found in courses] == list(np.maximum.accumulate(accuracies))
+
+
+def test_mlp_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    readout.read(MLP, *problem(), 3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_mlp_leaves_out_a_last_batch_of_one_row_and_refuses_a_training_set_of_one():
+    train, validation, test = problem()
+    odd = Features(train.features[:129], train.label[:129])
+    assert readout.read(MLP, odd, validation, test, 3)["accuracy"] > 0.9
+    one = Features(train.features[:1], train.label[:1])
+    with pytest.raises(ValueError, match="train features: 1 row, and mlp's batch-norm needs two"):
+        readout.read(MLP, one, validation, test, 3)
 
 
 # Start-up

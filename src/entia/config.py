@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 Count = Annotated[int, Meta(ge=1, description="a positive whole number")]
+Several = Annotated[int, Meta(ge=2, description="a whole number, two or more")]
 Whole = Annotated[int, Meta(ge=0, description="a whole number, zero or more")]
 Share = Annotated[float, Meta(gt=0, le=1, description="a number above 0, at most 1")]
 Held = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")]
@@ -101,15 +102,15 @@ class Encoder(Config, frozen=True):
 
     name: Literal[
         "narrow_resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
-        "wide_resnet50_2", "resnext50_32x4d", "densenet121", "convnext_tiny", "convnext_small",
-        "swin_t", "swin_s", "vit_b_16", "alexnet",
+        "wide_resnet50_2", "resnext50_32x4d", "densenet121", "convnext_tiny", "convnext_small", "convnext_base",
+        "swin_t", "swin_s", "vit_b_16", "alexnet", "mlp_mixer_8", "mlp_mixer_12",
     ]  # fmt: skip
-    """narrow_resnet is ours; the others are torchvision's. Of the DIET papers' list MLP-Mixer is left out: torchvision
-    has none."""
+    """narrow_resnet is ours; mlp_mixer_8 and mlp_mixer_12 (blocks: the DIET papers' on CIFAR and elsewhere) are timm's;
+    the others are torchvision's."""
     width: Count = 64
     """Channels of the first stage. The later stages have 2, 4 and 8 times as many."""
     stem: Literal["small", "imagenet"] = "small"
-    """small: 3 × 3 convolution with stride 1 and no max-pool, for ResNets alone; imagenet: torchvision's own."""
+    """small: 3 × 3 convolution with stride 1 and no max-pool, for ResNets alone; imagenet: the network's own."""
     stem_padding: Whole = 1
     stem_relu: bool = True
     """False: without the ReLU after the first batch-norm, as the small-projector papers' code ran (spec §4.3)."""
@@ -344,13 +345,28 @@ class Logistic(Config, frozen=True, tag_field="name", tag="logistic"):
 
 
 class AdamProbe(Config, frozen=True, tag_field="name", tag="adam"):
-    """The papers' readout: a linear layer trained by Adam on raw features (spec §5)."""
+    """A linear layer on raw features: the small-projector papers' by Adam (spec §5), DIET's by AdamW (DIET §3.2)."""
 
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """adam: the decay is added to the gradient; adamw: it shrinks the weights directly, by lr × weight_decay a step."""
     lr: Positive = 1e-3
     weight_decay: NonNegative = 1e-6
     epochs: Count = 200
     batch: Count = 512
     smoothing: Held = 0.1
+    seed: Whole = 0
+
+
+class MLPProbe(Config, frozen=True, tag_field="name", tag="mlp"):
+    """The DIET papers' other readout: linear, batch-norm, ReLU, linear, by AdamW on raw features (DIET spec §3.2)."""
+
+    expansion: Count = 3
+    """Units of the hidden layer for each feature of the embedding."""
+    lr: Positive = 1e-3
+    weight_decay: NonNegative = 1e-5
+    epochs: Count = 100
+    batch: Several = 256
+    smoothing: Held = 0.0
     seed: Whole = 0
 
 
@@ -361,7 +377,7 @@ class Neighbours(Config, frozen=True, tag_field="name", tag="neighbours"):
     temperature: Positive = 0.1
 
 
-Probe = Ridge | Logistic | AdamProbe | Neighbours
+Probe = Ridge | Logistic | AdamProbe | MLPProbe | Neighbours
 
 
 class Readout(Config, frozen=True):
@@ -383,10 +399,12 @@ def features(encoder: Encoder) -> int:
             return 512
         case "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
             return 2048
-        case "densenet121":
+        case "densenet121" | "convnext_base":
             return 1024
         case "convnext_tiny" | "convnext_small" | "swin_t" | "swin_s" | "vit_b_16":
             return 768
+        case "mlp_mixer_8" | "mlp_mixer_12":
+            return 512
         case "alexnet":
             return 4096
 

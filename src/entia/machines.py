@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from entia.config import Embed, Pretrain, Readout, Stage, Subset
+from entia.config import Embed, MLPProbe, Pretrain, Readout, Stage, Subset, features
 
 STOPPED = 75
 """Exit code of a cell that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h."""
@@ -26,10 +26,11 @@ STOPPED = 75
 MULTIPLY_ADDS = {
     "resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089, "resnet101": 7.801, "resnet152": 11.514,
     "wide_resnet50_2": 11.398, "resnext50_32x4d": 4.23, "densenet121": 2.834, "convnext_tiny": 4.456,
-    "convnext_small": 8.684, "swin_t": 4.491, "swin_s": 8.741, "vit_b_16": 17.564, "alexnet": 0.714,
-    "narrow_resnet": 0.89,
+    "convnext_small": 8.684, "convnext_base": 15.355, "swin_t": 4.491, "swin_s": 8.741, "vit_b_16": 17.564,
+    "alexnet": 0.714, "narrow_resnet": 0.89, "mlp_mixer_8": 4.909, "mlp_mixer_12": 7.325,
 }  # fmt: skip
-"""10⁹ an image of 224 pixels a side, by torchvision's own tables (narrow_resnet: 64 wide, were its stem that large)."""
+"""10⁹ an image of 224 pixels a side, by torchvision's own tables. narrow_resnet: 64 wide, were its stem that large.
+mlp_mixer: 256 patches of 14 pixels, each 3 · 14² · 512 to embed it and 2 · 512 · (2048 + 256) a block."""
 IMAGES = {
     "mnist5k": (4_000, 28), "optdigits": (1_433, 8), "cifar10": (50_000, 32), "cifar100": (50_000, 32),
     "stl10": (105_000, 96), "pneumoniamnist": (5_232, 28), "pathmnist": (100_000, 28), "dermamnist": (8_010, 28),
@@ -45,6 +46,8 @@ def work(cell: Pretrain) -> float:
     """Multiply-adds of a whole run, in 10⁹: good for its order among others and a time limit, not for a result."""
     images, side = sizes(cell.subset)
     side = cell.augmentation.size or side
+    if cell.encoder.name.startswith("mlp_mixer"):
+        side = min(side, 64) / 64 * 224  # from 64 pixels on the patches grow, not their number
     network = MULTIPLY_ADDS.get(cell.encoder.name, 4.0) * (side / 224) ** 2 * (cell.encoder.width / 64) ** 2
     if cell.encoder.stem == "small":
         network *= 16  # its first stage sees sixteen times the pixels
@@ -54,7 +57,10 @@ def work(cell: Pretrain) -> float:
 
 
 def minutes(stage: Stage) -> int:
-    """A time limit that is generous on a slow GPU (4·10¹² multiply-adds a second, kept up); a CPU needs its own."""
+    """A time limit that is generous on a slow GPU (4·10¹² multiply-adds a second, kept up); a CPU needs its own.
+
+    Readouts are a CPU's work: 2·10¹⁰ multiply-adds a second, a core's.
+    """
     match stage:
         case Pretrain():
             return 30 + math.ceil(work(stage) / 4_000 / 60)
@@ -64,6 +70,12 @@ def minutes(stage: Stage) -> int:
             return 20 + math.ceil(work(stage.pretrain) / stage.pretrain.epochs * passes / 4_000 / 60)
         case Subset():
             return 60
+        case Readout(probe=MLPProbe() as probe):
+            cell, (images, _) = stage.embed.pretrain, sizes(stage.embed.on)
+            every = cell.checkpoint_every if stage.embed.epochs == "all" else 0
+            read = math.ceil(cell.epochs / every) if every else 1
+            step = 3 * probe.expansion * features(cell.encoder) ** 2 / 1e9  # backward counts twice
+            return 10 + math.ceil(read * probe.epochs * images * step / 20 / 60)
         case Readout():
             return 10
 

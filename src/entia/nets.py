@@ -1,8 +1,8 @@
 """Encoders and projectors.
 
-All but `narrow_resnet` are torchvision's, which takes seconds to import and is imported only by them. `narrow_resnet`
-is ours, since none of torchvision's trains in seconds on one core. Encoders are told apart by `case`, not by tables, so
-that a stage's code fingerprint holds its own encoder alone.
+`narrow_resnet` is ours, since none of torchvision's trains in seconds on one core. torchvision, which has all others
+but the Mixers, and timm, which has those, take seconds to import and are imported only by them. Encoders are told apart
+by `case`, not by tables, so that a stage's code fingerprint holds its own encoder alone.
 """
 
 from collections.abc import Iterator
@@ -76,9 +76,8 @@ def build(encoder: config.Encoder, projector: config.Projector, channels: int, s
 
     Raises: config.Problem, where the encoder's fields do not go together or the images are too small for it.
     """
-    _check(encoder, channels, side)
     with seeded(seed):
-        net = _encoder(encoder, channels)
+        net = _encoder(encoder, channels, side)
         features = config.features(encoder)
         return Model(net, _projector(projector, features), features)
 
@@ -118,76 +117,33 @@ def parameters_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def _check(encoder: config.Encoder, channels: int, side: int) -> None:
-    name = encoder.name
-    if name != "narrow_resnet" and encoder.width != 64:
-        raise config.Problem(f"width: {name} is torchvision's, 64 wide, not {encoder.width}; see narrow_resnet")
-    match name:
-        case "narrow_resnet":
-            if encoder.stem != "small":
-                raise config.Problem(f"stem: narrow_resnet has the small stem alone, not {encoder.stem!r}")
-            _check_resnet(encoder, side)
-        case "resnet18" | "resnet34" | "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
-            _check_resnet(encoder, side)
-        case "swin_t" | "swin_s" | "vit_b_16":
-            _check_fixed(encoder, channels)
-            if side != 224:
-                raise config.Problem(f"side: {name} takes 224 pixels a side, not {side}; set augmentation.size: 224")
-        case "densenet121" | "convnext_tiny" | "convnext_small":
-            _check_fixed(encoder, channels)
-            _check_side(name, side, 32)
-        case "alexnet":
-            _check_fixed(encoder, channels)
-            _check_side(name, side, 64)
-
-
-def _check_resnet(encoder: config.Encoder, side: int) -> None:
-    name = encoder.name
-    if encoder.stem != "small" and encoder.stem_padding != 1:
-        raise config.Problem(
-            f"stem_padding: {encoder.stem_padding} is of the small stem; leave it out with {encoder.stem!r}"
-        )
-    stride = 8 if encoder.stem == "small" else 32
-    if side < stride:
-        raise config.Problem(f"side: {side} pixels are fewer than {name}'s stride of {stride} ({encoder.stem} stem)")
-
-
-def _check_fixed(encoder: config.Encoder, channels: int) -> None:
-    """Networks that are taken as torchvision has them."""
-    name = encoder.name
-    if encoder.stem == "small":
-        raise config.Problem(f"stem: {name} has its own alone; write stem: imagenet")
-    if encoder.stem_padding != 1 or not encoder.stem_relu:
-        raise config.Problem(f"stem_padding, stem_relu: {name} has neither; leave them out")
-    if channels != 3:
-        raise config.Problem(f"{name} takes images of 3 channels, not {channels}; take a ResNet")
-
-
-def _check_side(name: str, side: int, least: int) -> None:
-    if side < least:
-        raise config.Problem(f"side: {side} pixels are fewer than the {least} of {name}; set augmentation.size")
-
-
-def _encoder(encoder: config.Encoder, channels: int) -> nn.Module:
+def _encoder(encoder: config.Encoder, channels: int, side: int) -> nn.Module:
     match encoder.name:
         case "narrow_resnet":
-            return _narrow_resnet(encoder, channels)
+            return _narrow_resnet(encoder, channels, side)
         case "resnet18" | "resnet34" | "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
-            return _resnet(encoder, channels)
+            return _resnet(encoder, channels, side)
         case "densenet121":
-            return _without(encoder.name, "classifier")
-        case "convnext_tiny" | "convnext_small":
-            return _without(encoder.name, "classifier.2")
-        case "swin_t" | "swin_s":
-            return _without(encoder.name, "head")
-        case "vit_b_16":
-            return _without(encoder.name, "heads")
+            return _without(encoder, "classifier", channels, side)
+        case "convnext_tiny" | "convnext_small" | "convnext_base":
+            return _without(encoder, "classifier.2", channels, side)
         case "alexnet":
-            return _without(encoder.name, "classifier.6")
+            return _without(encoder, "classifier.6", channels, side, least=64)
+        case "swin_t" | "swin_s":
+            return _transformer(encoder, "head", channels, side)
+        case "vit_b_16":
+            return _transformer(encoder, "heads", channels, side)
+        case "mlp_mixer_8":
+            return _mixer(encoder, 8, channels, side)
+        case "mlp_mixer_12":
+            return _mixer(encoder, 12, channels, side)
 
 
-def _narrow_resnet(encoder: config.Encoder, channels: int) -> nn.Module:
+def _narrow_resnet(encoder: config.Encoder, channels: int, side: int) -> nn.Module:
     """ResNet-10 with the small stem: one basic block a stage, stages 1, 2, 4 and 8 widths wide."""
+    if encoder.stem != "small":
+        raise config.Problem(f"stem: narrow_resnet has the small stem alone, not {encoder.stem!r}")
+    _check_stride(encoder, side, 8)
     width = encoder.width
     net = nn.Sequential(
         nn.Conv2d(channels, width, 3, 1, encoder.stem_padding, bias=False),
@@ -206,17 +162,14 @@ def _narrow_resnet(encoder: config.Encoder, channels: int) -> nn.Module:
     return net
 
 
-def _without(name: str, classifier: str) -> nn.Module:
-    """A network of torchvision without its last linear layer, whose input is the embedding."""
-    from torchvision.models import get_model
-
-    net = get_model(name, weights=None)
-    net.set_submodule(classifier, nn.Identity())
-    return net
-
-
-def _resnet(encoder: config.Encoder, channels: int) -> nn.Module:
+def _resnet(encoder: config.Encoder, channels: int, side: int) -> nn.Module:
     """A ResNet of torchvision without its classifier, with the stem that `encoder` asks for."""
+    _check_width(encoder)
+    if encoder.stem != "small" and encoder.stem_padding != 1:
+        raise config.Problem(
+            f"stem_padding: {encoder.stem_padding} is of the small stem; leave it out with {encoder.stem!r}"
+        )
+    _check_stride(encoder, side, 8 if encoder.stem == "small" else 32)
     from torchvision.models import ResNet, get_model
 
     net = get_model(encoder.name, weights=None)
@@ -231,6 +184,65 @@ def _resnet(encoder: config.Encoder, channels: int) -> nn.Module:
     if not encoder.stem_relu:
         net.relu = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]  # the blocks have ReLUs of their own
     return net
+
+
+def _without(encoder: config.Encoder, removed: str, channels: int, side: int, least: int = 32) -> nn.Module:
+    """A network of torchvision whose output is the input of its last linear layer, the one called `removed`."""
+    _check_fixed(encoder)
+    if channels != 3:
+        raise config.Problem(f"{encoder.name} takes images of 3 channels, not {channels}; take a ResNet")
+    if side < least:
+        raise config.Problem(f"side: {side} pixels are fewer than the {least} of {encoder.name}; set augmentation.size")
+    from torchvision.models import get_model
+
+    net = get_model(encoder.name, weights=None)
+    net.set_submodule(removed, nn.Identity())
+    return net
+
+
+def _transformer(encoder: config.Encoder, removed: str, channels: int, side: int) -> nn.Module:
+    if side != 224:
+        raise config.Problem(f"side: {encoder.name} takes 224 pixels a side, not {side}; set augmentation.size: 224")
+    return _without(encoder, removed, channels, side)
+
+
+def _mixer(encoder: config.Encoder, depth: int, channels: int, side: int) -> nn.Module:
+    """MLP-Mixer of timm, 512 wide, on patches of max(4, side / 16) pixels; its output is the mean over patches.
+
+    Source: 2105.01601; width, depth and patches from DIET spec §5, which does not give the hidden layers' widths: the
+    Mixer paper's, half the width over patches and four times it over channels.
+    """
+    _check_fixed(encoder)
+    patch = max(4, side // 16)
+    if side % patch:
+        raise config.Problem(
+            f"side: {side} pixels are no whole number of {encoder.name}'s patches of {patch}; "
+            f"set augmentation.size: {max(patch, side - side % patch)}"
+        )
+    from timm.models.mlp_mixer import MlpMixer
+
+    return MlpMixer(0, side, channels, patch, num_blocks=depth, embed_dim=512)
+
+
+def _check_width(encoder: config.Encoder) -> None:
+    if encoder.width != 64:
+        raise config.Problem(f"width: {encoder.name} is as published, not {encoder.width} wide; see narrow_resnet")
+
+
+def _check_stride(encoder: config.Encoder, side: int, stride: int) -> None:
+    if side < stride:
+        raise config.Problem(
+            f"side: {side} pixels are fewer than {encoder.name}'s stride of {stride} ({encoder.stem} stem)"
+        )
+
+
+def _check_fixed(encoder: config.Encoder) -> None:
+    """That nothing is asked of a network which is taken as its library has it."""
+    _check_width(encoder)
+    if encoder.stem == "small":
+        raise config.Problem(f"stem: {encoder.name} has its own alone; write stem: imagenet")
+    if encoder.stem_padding != 1 or not encoder.stem_relu:
+        raise config.Problem(f"stem_padding, stem_relu: {encoder.name} has neither; leave them out")
 
 
 def _initialise(convolution: nn.Conv2d) -> None:

@@ -49,10 +49,10 @@ def pretrain(
 
     `state` and `epoch` are an earlier run's last `Progress`: training goes on after that epoch, and on a CPU ends with
     the same bytes as if it had never stopped. A row has the mean over the epoch's steps of the loss and of each
-    weighted term, the seconds spent training, view-images processed and peak memory in MiB, all of this epoch; with an
-    online probe also `probe_loss`, the mean of its cross-entropy, which is no part of `loss`, and `probe_accuracy`, the
-    share of `test` (clean, encoder in evaluation mode) that it has right after this epoch. The best over epochs is
-    chosen on `test`, and no more than that.
+    weighted term, the seconds spent training, view-images processed and peak memory in MiB, all of this epoch, and
+    `images`, the number trained on (DIET's N); with an online probe also `probe_loss`, the mean of its cross-entropy,
+    which is no part of `loss`, and `probe_accuracy`, the share of `test` (clean, encoder in evaluation mode) that it
+    has right after this epoch. The best over epochs is chosen on `test`, and no more than that.
 
     Raises `Problem` when a loss is not finite, naming the epoch and step; ValueError without the labels or the test
     images that the config needs.
@@ -135,6 +135,7 @@ class _Run:
             )
         row: Row = {"epoch": epoch, **{name: float(total) / self.steps for name, total in totals.items()}}
         row["seconds"] = round(time.perf_counter() - start, 4)  # after the reads above, so the device has finished
+        row["images"] = len(order)  # that it trains on, whether or not an epoch's whole batches take them all
         row["view_images"] = min(self.steps * config.batch, len(order)) * all_views(config)
         row["peak_mib"] = _peak_mib(self.device)
         return row

@@ -1,19 +1,19 @@
-"""What an embedding holds of the labels: accuracy of ridge, logistic, Adam and nearest-neighbour probes.
+"""What an embedding holds of the labels: accuracy of ridge, logistic, Adam, MLP and nearest-neighbour probes.
 
 Every probe is fitted on the training rows alone. A penalty is chosen on the validation rows and the probe is not
 refitted on both: simple, and the validation accuracy stays an honest estimate beside the test accuracy.
 
 A readout is a short process, so that what it imports is most of its time: numpy here, scipy only in `logistic`, torch
-only in `adam`.
+only in `adam` and `mlp`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int64
 
-from entia.config import AdamProbe, Logistic, Neighbours, Probe, Ridge
+from entia.config import AdamProbe, Logistic, MLPProbe, Neighbours, Optimizer, Probe, Ridge
 from entia.spectrum import blocks, centre, covariance
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ def read(
     - `train`: top-1 on the training rows; absent for neighbours, where each datum is its own nearest.
     - `penalty` (ridge, logistic): the one with the best validation accuracy; of equals, the strongest.
     - `gradient` (logistic): the gradient's norm where the solver stopped, on standardised features.
-    - `accuracy_best_epoch` (adam): the best test accuracy of any epoch, which is chosen on the test rows and so
+    - `accuracy_best_epoch` (adam, mlp): the best test accuracy of any epoch, which is chosen on the test rows and so
       flatters; `accuracy` is the last epoch's. The papers do not say which of the two they print.
 
-    `device` is where adam trains; the other probes run on the CPU.
+    `device` is where adam and mlp train; the other probes run on the CPU.
 
-    Raises ValueError where features are not finite, shapes or labels do not fit, or several penalties are given
-    without validation rows to choose on.
+    Raises ValueError where features are not finite, shapes or labels do not fit, several penalties are given without
+    validation rows to choose on, or adam's or mlp's scores are not finite.
     """
     return read_many(probe, [(train, validation, test)], classes, device)[0]
 
@@ -79,7 +79,8 @@ def read_many(probe: Probe, problems: Sequence[Problem], classes: int, device: s
 
     On a GPU, adam trains all problems of equal shape as one batched problem, because a single one is too small to keep
     the device busy; their rows are then all on the device at once. A CPU is busy with one, and its cache holds one
-    problem's batch but not twenty: there, and for the other probes, the problems are read one by one.
+    problem's batch but not twenty: there, and for the other probes (mlp's products are large enough), the problems are
+    read one by one.
 
     Raises ValueError as `read` does.
     """
@@ -90,6 +91,8 @@ def read_many(probe: Probe, problems: Sequence[Problem], classes: int, device: s
             return [_linear(probe, problem, classes) for problem in problems]
         case AdamProbe():
             return _adam(probe, problems, classes, device)
+        case MLPProbe():
+            return [_mlp(probe, problem, classes, device) for problem in problems]
         case Neighbours():
             return [_neighbours(probe, problem, classes) for problem in problems]
 
@@ -110,6 +113,8 @@ def _check(probe: Probe, problem: Problem, classes: int) -> None:
             )
         case Ridge() | Logistic() if not probe.penalties:
             raise ValueError("penalties: none given; give at least one")
+        case MLPProbe() if len(train.label) < 2:
+            raise ValueError("train features: 1 row, and mlp's batch-norm needs two; give more images")
         case Neighbours() if probe.k > len(train.label):
             raise ValueError(f"k: {probe.k} neighbours asked of {len(train.label)} training rows; give a smaller k")
         case _:
@@ -333,14 +338,21 @@ def _adam(probe: AdamProbe, problems: Sequence[Problem], classes: int, device: s
     for members in alike.values():
         group = [problems[i] for i in members]
         for i, problem, (scores, course) in zip(members, group, _trained(probe, group, classes, device), strict=True):
-            if not np.isfinite(scores.test).all():
-                raise ValueError(
-                    f"adam: scores are not finite; features as large as "
-                    f"{np.abs(problem[0].features).max():.3g} need a smaller lr than {probe.lr}"
-                )
-            ends = {"accuracy": float(course[-1]), "accuracy_best_epoch": float(course.max())}
-            found[i] = _metrics(problem, scores, classes) | ends
+            found[i] = _at_end(probe, problem, scores, course, classes)
     return found
+
+
+def _at_end(
+    probe: AdamProbe | MLPProbe, problem: Problem, scores: _Scores, course: Float[np.ndarray, "epochs"], classes: int
+) -> dict[str, float]:
+    """Metrics of the last epoch's `scores`, and the best of the test accuracies of every epoch."""
+    if not np.isfinite(scores.test).all():
+        raise ValueError(
+            f"{probe.__struct_config__.tag}: scores are not finite; features as large as "
+            f"{np.abs(problem[0].features).max():.3g} need a smaller lr than {probe.lr}"
+        )
+    ends = {"accuracy": float(course[-1]), "accuracy_best_epoch": float(course.max())}
+    return _metrics(problem, scores, classes) | ends
 
 
 def _trained(
@@ -380,14 +392,14 @@ def _logits(theta: "torch.Tensor", x: "torch.Tensor") -> "torch.Tensor":
 def _epochs(probe: AdamProbe, x: "torch.Tensor", label: "torch.Tensor", classes: int) -> "Iterator[torch.Tensor]":
     """Weights after each epoch (always the same tensor), of linear layers trained side by side, one a problem.
 
-    Label-smoothed cross-entropy, mean over the batch; Adam with torch's betas and epsilon, weight decay added to the
-    gradient, of weights and bias, constant learning rate; torch's own start of a linear layer. Every problem has the
+    Label-smoothed cross-entropy, mean over the batch; Adam or AdamW with torch's betas and epsilon, weight decay of
+    weights and bias alike, constant learning rate; torch's own start of a linear layer. Every problem has the
     start and the order of rows that it would have alone: both from one generator, by `seed`, drawn on the CPU. An
     epoch's last batch is smaller where the rows do not divide.
 
     The gradient is written out, because autograd's and the optimiser's calls take longer than so small a product.
 
-    Source: 2312.10725's code, as `AdamProbe` gives it.
+    Source: 2312.10725's code, as `AdamProbe` gives it; with AdamW, DIET's offline linear probe (DIET spec §3.2).
     """
     import torch
 
@@ -408,7 +420,11 @@ def _epochs(probe: AdamProbe, x: "torch.Tensor", label: "torch.Tensor", classes:
             error = torch.softmax(_logits(theta, batch), -1)
             error.sub_(target.index_select(0, flat_label.index_select(0, at)).view_as(error)).div_(len(drawn))
             gradient = torch.cat((torch.bmm(batch.mT, error), error.sum(1, keepdim=True)), 1)
-            _adam_step(probe, step, theta, gradient.add_(theta, alpha=probe.weight_decay), mean, square)
+            if probe.optimizer == "adamw":
+                theta.mul_(1 - probe.lr * probe.weight_decay)
+            else:
+                gradient.add_(theta, alpha=probe.weight_decay)
+            _adam_step(probe, step, theta, gradient, mean, square)
         yield theta
 
 
@@ -435,3 +451,57 @@ def _adam_step(
     square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
     size = square.sqrt().div_((1 - 0.999**step) ** 0.5).add_(1e-8)
     theta.addcdiv_(mean, size, value=-probe.lr / (1 - 0.9**step))
+
+
+def _mlp(probe: MLPProbe, problem: Problem, classes: int, device: str) -> dict[str, float]:
+    import torch
+
+    train, validation, test = ((features[0], label[0]) for features, label in (_stack([p], device) for p in problem))
+    course: list[torch.Tensor] = []
+    score: Callable[[torch.Tensor], torch.Tensor] = torch.nn.Identity()
+    for score in _mlp_epochs(probe, *train, classes):
+        course.append((score(test[0]).argmax(1) == test[1]).double().mean())
+    scores = _Scores(*(score(part[0]).cpu().numpy() for part in (train, validation, test)))
+    return _at_end(probe, problem, scores, torch.stack(course).cpu().numpy(), classes)
+
+
+def _mlp_epochs(
+    probe: MLPProbe, x: "torch.Tensor", label: "torch.Tensor", classes: int
+) -> "Iterator[Callable[[torch.Tensor], torch.Tensor]]":
+    """After each epoch, the scores [row, class] that the network then gives rows, in evaluation mode.
+
+    Label-smoothed cross-entropy, mean over the batch; AdamW with torch's betas and epsilon, decay of every number, the
+    batch-norm's too, constant learning rate; torch's own start of each layer. Start and order of rows from `seed`,
+    drawn on the CPU. The first layer has no bias, which batch-norm would take out again. An epoch's last batch is
+    smaller where the rows do not divide, and left out if it is one row, which has no variance.
+
+    Source: DIET spec §3.2; smoothing, schedule and the layers' biases are not given there.
+    """
+    import torch
+    from torch import nn
+
+    from entia import optim
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(probe.seed)  # not torch.manual_seed, which would reseed every GPU as well
+        hidden = probe.expansion * x.shape[1]
+        first, last = nn.Linear(x.shape[1], hidden, bias=False), nn.Linear(hidden, classes)
+    net = nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), last).to(x.device)
+    rule = Optimizer(name="adamw", lr=probe.lr, weight_decay=probe.weight_decay)
+    updates = optim.Updates(rule, [optim.Group(list(net.parameters()))])
+    generator = torch.Generator().manual_seed(probe.seed)
+
+    @torch.no_grad()
+    def score(rows: torch.Tensor) -> torch.Tensor:
+        return torch.cat([net(part) for part in rows.split(4096)])  # a hidden layer is wide: not all rows at once
+
+    for _ in range(probe.epochs):
+        net.train()
+        order = torch.randperm(len(x), generator=generator).to(x.device)
+        for drawn in order.split(probe.batch):
+            if len(drawn) > 1:
+                loss = nn.functional.cross_entropy(net(x[drawn]), label[drawn], label_smoothing=probe.smoothing)
+                loss.backward()
+                updates.step(probe.lr)
+        net.eval()
+        yield score
