@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from entia import config
 
@@ -58,15 +59,18 @@ class Block(nn.Module):
             nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
-        self.shortcut = nn.Sequential()
+        self.stride, self.shortcut = stride, nn.Sequential()
         if inputs != outputs or stride != 1:
-            self.shortcut.extend((nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)))
+            self.shortcut.extend((nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)))
 
     def forward(
         self, x: Float[Tensor, "batch inputs height width"]
     ) -> Float[Tensor, "batch outputs newheight newwidth"]:
         """Maps, smaller by the stride."""
-        return torch.relu_(self.residual(x) + self.shortcut(x))
+        # a strided 1 × 1 convolution, its pixels picked first: oneDNN's own gradient, for fewer than eight channels on
+        # AVX2, writes past its buffer (PyTorch 2.15: the heap is corrupted)
+        kept = F.max_pool2d(x, 1, self.stride) if self.stride > 1 else x
+        return torch.relu_(self.residual(x) + self.shortcut(kept))
 
 
 def build(encoder: config.Encoder, projector: config.Projector, channels: int, side: int, seed: int) -> Model:
