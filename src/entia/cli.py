@@ -157,8 +157,10 @@ def _train(stage: Pretrain) -> None:
 
     what = config.label(stage)
     arrays, head = check.open_whole(DATA, stage.subset)
+    pixels = device if training.is_resident(arrays["train/pixels"].nbytes, device) else "cpu"
+    places = {"pixels": pixels, "index": device, "label": device}
     data, test = (
-        training.Data(*(torch.from_numpy(arrays[f"{part}/{name}"]).to(device) for name in ("pixels", "index", "label")))
+        training.Data(*(torch.from_numpy(arrays[f"{part}/{name}"]).to(place) for name, place in places.items()))
         for part in ("train", "test")
     )
     saved = _Saved(stage)
