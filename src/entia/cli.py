@@ -376,7 +376,9 @@ def results_(arguments: argparse.Namespace) -> None:
     print(f"{len(found.reports)} artefacts at {found.scale} scale, from {len(found.pretrains)} pretraining runs:")
     print(f"  all on one page  {found.folder / 'index.html'}")
     print(f"  figures          {found.folder / 'figures'}/*.png, *.pdf, *.svg")
-    print(f"  tables           {found.folder / 'tables'}/*.md, *.csv, *.tex; `entia results {[*tables][-1]}` prints another")
+    print(
+        f"  tables           {found.folder / 'tables'}/*.md, *.csv, *.tex; `entia results {[*tables][-1]}` prints another"
+    )
     print(f"  verdicts         {found.folder / 'claims.md'}")
 
 
@@ -515,6 +517,7 @@ def _is_agreed(question: str) -> bool:
 
 
 def _device(stage: Pretrain) -> "torch.device":
+    machines.keep_freed_memory()
     gpu = machines.take_gpu(machines.gpus())
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch looks
