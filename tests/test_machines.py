@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import platform
 import re
 import shutil
 import signal
@@ -19,6 +20,26 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from entia import cli, config, machines, nets, plan, store
 from entia import pretrain as training
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+FAULTS = """
+import resource; from entia import machines
+assert machines.keep_freed_memory()
+import torch
+for _ in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    step = [torch.ones(10 << 20) for _ in range(4)]  # 40 MiB each
+    del step
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no such setting but in glibc")
+def test_a_step_is_not_given_anew_the_memory_that_the_last_one_freed():
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 10
+
 
 # --- GPUs -----------------------------------------------------------------------------------------------------------
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -77,10 +79,10 @@ def test_crops_of_the_views_own_size_and_law_are_further_views(data):
     """Batch statistics of a pass a view, so that how views are passed makes no difference."""
     plain = pretrain._Run(small(batch_norm="per_view"), data, None)
     more = pretrain._Run(small(batch_norm="per_view", crops=Crops(views=2, size=12)), data, None)
-    row = torch.arange(32)
-    large, small_ = more.draw(row, 1)
+    some = data.pixels[:32], data.index[:32]
+    large, small_ = more.draw(*some, 1)
     assert large.shape == small_.shape and not torch.equal(large, small_)
-    assert torch.equal(large, plain.draw(row, 1)[0])
+    assert torch.equal(large, plain.draw(*some, 1)[0])
     spread = [part.std().item() for part in (large, small_)]
     assert spread[0] == pytest.approx(spread[1], rel=0.1)
 
@@ -116,6 +118,62 @@ def test_a_resumed_run_ends_with_the_bytes_of_an_uninterrupted_one(name, stop, d
     rest = run(config, data, state=whole[stop - 1].state, epoch=stop)
     assert [progress.epoch for progress in rest] == list(range(stop + 1, 4))
     assert same(whole[-1].weights, rest[-1].weights) and same(whole[-1].state, rest[-1].state)
+
+
+def test_images_left_on_the_host_give_the_bytes_of_images_on_the_device(data, monkeypatch):
+    # Without a GPU there is no memory to pin and no copy to make; which rows are taken, and when, is the same code.
+    taken = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda pixels: taken.append(len(pixels)) or pixels)
+    config = small(drop_last=False, batch=40)
+    held, sent = (pretrain._Run(config, data, None) for _ in range(2))
+    sent.resident = False
+    for epoch in (1, 2):
+        assert held.epoch(epoch)["loss"] == sent.epoch(epoch)["loss"]
+    assert same(held.state(), sent.state()) and taken == [40, 40, 16] * 2
+
+
+def test_a_gpu_compiles_long_runs_and_a_cpu_none(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/cc")
+    assert not pretrain.is_compiled(small(epochs=10_000), 50_000, 32, cpu)
+    assert pretrain.is_compiled(small(epochs=50), 50_000, 32, gpu)
+    assert pretrain.is_compiled(small(epochs=25, views=4), 50_000, 32, gpu)
+    assert not pretrain.is_compiled(small(epochs=49), 50_000, 32, gpu)
+    assert not pretrain.is_compiled(small(epochs=50), 50_000, 16, gpu)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert not pretrain.is_compiled(small(epochs=50), 50_000, 32, gpu)
+
+
+COMPILED = """
+import torch
+from entia import pretrain
+from entia.config import *
+
+torch.set_num_threads(1)
+pixels = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+data = pretrain.Data(pixels, torch.arange(64))
+graphs = []
+for config in CONFIGS:
+    eager, compiled = (pretrain._Run(config, data, None) for _ in range(2))
+    compiled.compile(backend=lambda graph, inputs: graphs.append(graph) or graph)
+    compiled.cold = True
+    for epoch in (1, 2):
+        ours, theirs = compiled.epoch(epoch), eager.epoch(epoch)
+        assert abs(ours["loss"] - theirs["loss"]) <= 1e-4 * abs(theirs["loss"]), (ours, theirs)
+        assert (ours["warmup_seconds"] > 0) == (epoch == 1) and theirs["warmup_seconds"] == 0
+    eager.restore(compiled.state())
+print(len(graphs))
+"""
+
+
+def test_views_and_model_compile_to_one_graph_each_and_train_as_without():
+    # In a process of its own: the compiler cannot look into the shape checks that tests add to every function.
+    kept = {"method": VICReg(), "views": 2, "epochs": 2, "optimizer": ADAMW}
+    kinds = [small(**kept), small(**kept, encoder=Encoder(name="resnet18"), batch_norm="per_view")]
+    script = COMPILED.replace("CONFIGS", repr(kinds))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["4"]  # two runs, views and model each; no second epoch compiles anew
 
 
 @every_method

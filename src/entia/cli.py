@@ -157,8 +157,10 @@ def _train(stage: Pretrain) -> None:
 
     what = config.label(stage)
     arrays, head = check.open_whole(DATA, stage.subset)
+    pixels = device if training.is_resident(arrays["train/pixels"].nbytes, device) else "cpu"
+    places = {"pixels": pixels, "index": device, "label": device}
     data, test = (
-        training.Data(*(torch.from_numpy(arrays[f"{part}/{name}"]).to(device) for name in ("pixels", "index", "label")))
+        training.Data(*(torch.from_numpy(arrays[f"{part}/{name}"]).to(place) for name, place in places.items()))
         for part in ("train", "test")
     )
     saved = _Saved(stage)
@@ -374,7 +376,9 @@ def results_(arguments: argparse.Namespace) -> None:
     print(f"{len(found.reports)} artefacts at {found.scale} scale, from {len(found.pretrains)} pretraining runs:")
     print(f"  all on one page  {found.folder / 'index.html'}")
     print(f"  figures          {found.folder / 'figures'}/*.png, *.pdf, *.svg")
-    print(f"  tables           {found.folder / 'tables'}/*.md, *.csv, *.tex; `entia results {[*tables][-1]}` prints another")
+    print(
+        f"  tables           {found.folder / 'tables'}/*.md, *.csv, *.tex; `entia results {[*tables][-1]}` prints another"
+    )
     print(f"  verdicts         {found.folder / 'claims.md'}")
 
 
@@ -513,6 +517,7 @@ def _is_agreed(question: str) -> bool:
 
 
 def _device(stage: Pretrain) -> "torch.device":
+    machines.keep_freed_memory()
     gpu = machines.take_gpu(machines.gpus())
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch looks

@@ -17,7 +17,9 @@ def embed(
     pixels: UInt8[Tensor, "datum channel height width"],
     index: Int64[Tensor, "datum"],
 ) -> Float[Tensor, "datum feature"]:
-    """Each image's embedding by the encoder with these weights, on the pixels' device, in float32.
+    """Each image's embedding by the encoder with these weights, on the device of `index`, in float32.
+
+    Pixels that lie on the host are copied to it as they are needed.
 
     With `config.views` = 1 the clean view's. With more, the mean over the clean view and views − 1 augmented ones
     (drawn as in pretraining, of an epoch 0 that pretraining does not use), as the papers' code does with 16 (spec §5).
@@ -26,9 +28,9 @@ def embed(
     side = cell.augmentation.size or pixels.shape[-1]
     model = nets.build(cell.encoder, Projector(depth=0), pixels.shape[1], side, cell.seed)
     model.encoder.load_state_dict(weights)
-    encoder = model.encoder.to(pixels.device).to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
+    encoder = model.encoder.to(index.device).to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
     chunks = zip(pixels.split(CHUNK), index.split(CHUNK), strict=True)
-    return torch.cat([_embed(config, encoder, *chunk) for chunk in chunks])
+    return torch.cat([_embed(config, encoder, part.to(index.device), rows) for part, rows in chunks])
 
 
 def _embed(config: Embed, encoder: torch.nn.Module, pixels: Tensor, index: Tensor) -> Tensor:

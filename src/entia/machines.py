@@ -4,6 +4,7 @@ What is held is held by `flock`, which the kernel gives back when a process ends
 """
 
 import contextlib
+import ctypes
 import fcntl
 import itertools
 import math
@@ -40,6 +41,21 @@ IMAGES = {
 
 
 # --- time and memory ----------------------------------------------------------------------------------------------
+
+
+def keep_freed_memory() -> bool:
+    """Whether this process now keeps the memory it frees, for its next step, rather than give it back to the system.
+
+    A step on a CPU frees what the next one needs again. To be given it anew, cleared page by page, is up to a third of
+    its time; keeping it, up to a fifth more memory at the peak. glibc alone has such a setting; elsewhere nothing is
+    changed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    trim, mmap = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h, in bytes
+    # Before glibc 2.35 half of 64 MiB is the most.
+    return bool(mallopt(trim, 2**31 - 1)) and bool(mallopt(mmap, 2**30) or mallopt(mmap, 2**25))
 
 
 def work(cell: Pretrain) -> float:

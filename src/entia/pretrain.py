@@ -1,7 +1,9 @@
 """One training loop for every method: views, encoder, projector, objective, update. Variation is data."""
 
 import math
+import os
 import resource
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,13 +24,20 @@ State = dict[str, Tensor]
 CHUNK: Final = 500  # test images a pass, as embeddings have
 _PROBE, _NOISE, _CROPS = 4, 5, 6  # random streams: the probe's start, dropout, and views of another size
 
+COMPILED_FROM: Final = 5_000_000
+"""View-images of 32 pixels a side, over the whole run, from which a GPU's views and model are compiled. Compiling takes
+about a minute the first time; the fused operations save about a third of a ResNet-18's step, which without them makes
+some 20,000 view-images a second: so it is earned back in about three minutes, and these are four."""
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Images on the device that trains, sorted by index."""
+    """Images sorted by index."""
 
     pixels: UInt8[Tensor, "datum channel height width"]
+    """On the device that trains; or on the host, whence each batch is copied while the device works on the last."""
     index: Int64[Tensor, "datum"]
+    """On the device that trains, as `label`."""
     label: Int64[Tensor, "datum"] | None = None
     """Seen by supervised training and by the online probe alone."""
 
@@ -45,14 +54,15 @@ class Progress(NamedTuple):
 def pretrain(
     config: Pretrain, data: Data, state: State | None = None, epoch: int = 0, test: Data | None = None
 ) -> Iterator[Progress]:
-    """Trains an encoder, epoch by epoch, on the device of `data`.
+    """Trains an encoder, epoch by epoch, on the device of `data.index`.
 
     `state` and `epoch` are an earlier run's last `Progress`: training goes on after that epoch, and on a CPU ends with
     the same bytes as if it had never stopped. A row has the mean over the epoch's steps of the loss and of each
     weighted term, the seconds spent training, view-images processed and peak memory in MiB, all of this epoch, and
     `images`, the number trained on (DIET's N); with an online probe also `probe_loss`, the mean of its cross-entropy,
     which is no part of `loss`, and `probe_accuracy`, the share of `test` (clean, encoder in evaluation mode) that it
-    has right after this epoch. The best over epochs is chosen on `test`, and no more than that.
+    has right after this epoch. The best over epochs is chosen on `test`, and no more than that. Where views and model
+    are compiled, this process's first step, which compiles them, is timed apart, as `warmup_seconds`.
 
     Raises `Problem` when a loss is not finite, naming the epoch and step; ValueError without the labels or the test
     images that the config needs.
@@ -63,6 +73,24 @@ def pretrain(
     for now in range(epoch + 1, config.epochs + 1):
         row = run.epoch(now) | run.read_out()
         yield Progress(now, row, run.weights(), run.state())
+
+
+def is_compiled(config: Pretrain, images: int, side: int, device: torch.device) -> bool:
+    """Whether views and model are compiled, for `images` of `side` pixels: on a GPU, where a run earns it back.
+
+    The compiler needs one for C: where there is none, nothing is compiled, and the log's `warmup_seconds` are 0.
+    """
+    work = config.epochs * images * config.views * (side / 32) ** 2
+    c = any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
+    return device.type == "cuda" and work >= COMPILED_FROM and c
+
+
+def is_resident(size: int, device: torch.device) -> bool:
+    """Whether images of `size` bytes are held on the device: all but those above a quarter of a GPU's free memory.
+
+    The network needs the most of it.
+    """
+    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 4
 
 
 def is_kept(config: Pretrain, epoch: int) -> bool:
@@ -88,7 +116,7 @@ class _Run:
     """Everything that changes while a cell trains."""
 
     def __init__(self, config: Pretrain, data: Data, test: Data | None) -> None:
-        self.config, self.data, self.test, self.device = config, data, test, data.pixels.device
+        self.config, self.data, self.test, self.device = config, data, test, data.index.device
         count, channels, height, _ = data.pixels.shape
         self.steps = count // config.batch if config.drop_last else math.ceil(count / config.batch)
         if self.steps == 0:
@@ -111,19 +139,33 @@ class _Run:
                 self.device
             )
         self.updates = optim.Updates(config.optimizer, [_group(part) for part in self.parts.values()])
+        self.resident = data.pixels.device == self.device
+        self.augment = views.augment
+        self.cold = is_compiled(config, count, side, self.device)
+        if self.cold:
+            self.compile()
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Views and model are compiled by the first step, with what earlier runs left in the compiler's cache."""
+        self.augment = torch.compile(views.augment, dynamic=False, backend=backend)
+        self.model.compile(dynamic=False, backend=backend)  # in place: its state's names stay
 
     def epoch(self, epoch: int) -> Row:
         config = self.config
-        order = torch.randperm(len(self.data.index), generator=_generator(config.seed, epoch)).to(self.device)
+        order = torch.randperm(len(self.data.index), generator=_generator(config.seed, epoch))
+        rows = order.to(self.device)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         totals: dict[str, Tensor] = {}
         bad = torch.full((), -1, device=self.device)
-        start = time.perf_counter()
+        start, warmup = time.perf_counter(), 0.0
         self.model.train()
         with nets.seeded(nets.stream(config.seed * 1_000_003 + epoch, _NOISE), self.device):  # dropout's numbers
             for step in range(self.steps):
-                terms = self.step(order[step * config.batch : (step + 1) * config.batch], epoch, step)
+                part = slice(step * config.batch, (step + 1) * config.batch)
+                terms = self.step(self.pixels(order[part], rows[part]), rows[part], epoch, step)
+                if self.cold:
+                    self.cold, warmup = False, self.waited() - start
                 for name, term in terms.items():
                     totals[name] = totals.get(name, 0) + term
                 # remembered on the device and read once an epoch: asking every step would stop the device every step
@@ -134,15 +176,35 @@ class _Run:
                 "lower optimizer.lr or the loss weights"
             )
         row: Row = {"epoch": epoch, **{name: float(total) / self.steps for name, total in totals.items()}}
-        row["seconds"] = round(time.perf_counter() - start, 4)  # after the reads above, so the device has finished
+        # After the reads above, so the device has finished.
+        row["seconds"] = round(time.perf_counter() - start - warmup, 4)
+        row["warmup_seconds"] = round(warmup, 4)
         row["images"] = len(order)  # that it trains on, whether or not an epoch's whole batches take them all
         row["view_images"] = min(self.steps * config.batch, len(order)) * all_views(config)
         row["peak_mib"] = _peak_mib(self.device)
         return row
 
-    def step(self, row: Int64[Tensor, "batch"], epoch: int, step: int) -> dict[str, Tensor]:
+    def pixels(
+        self, on_host: Int64[Tensor, "batch"], row: Int64[Tensor, "batch"]
+    ) -> UInt8[Tensor, "batch channel height width"]:
+        """A batch's images, on the device that trains; `on_host` and `row` are the same rows."""
+        pixels = self.data.pixels
+        if self.resident:
+            return pixels[row]
+        # The device is still at the last step, so it waits for neither; torch keeps pinned memory until it is copied.
+        return pixels[on_host].pin_memory().to(self.device, non_blocking=True)
+
+    def waited(self) -> float:
+        """The time, once the device has finished."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def step(
+        self, pixels: UInt8[Tensor, "batch channel height width"], row: Int64[Tensor, "batch"], epoch: int, step: int
+    ) -> dict[str, Tensor]:
         config, data = self.config, self.data
-        drawn = self.draw(row, epoch)
+        drawn = self.draw(pixels, data.index[row], epoch)
         before = (epoch - 1) * self.steps + step
         batch = losses.Batch(drawn[0], row, None if data.label is None else data.label[row], before)
         passed = [nets.project(self.model, part, config.batch_norm, config.precision) for part in drawn]
@@ -155,14 +217,18 @@ class _Run:
         self.objective.after_step(batch)
         return {"loss": loss.detach(), **{name: term.detach() for name, term in (terms | aside).items()}}
 
-    def draw(self, row: Int64[Tensor, "batch"], epoch: int) -> list[Float[Tensor, "views batch channel side side"]]:
+    def draw(
+        self, pixels: UInt8[Tensor, "batch channel height width"], index: Int64[Tensor, "batch"], epoch: int
+    ) -> list[Float[Tensor, "views batch channel side side"]]:
         """The views of these images, those of each size in a tensor of their own."""
-        config, pixels, index = self.config, self.data.pixels[row], self.data.index[row]
-        found = [views.augment(pixels, index, config.views, config.augmentation, config.seed, epoch)]
+        config, policy = self.config, self.config.augmentation
+        # A tensor, or torch.compile would compile again each epoch.
+        now = torch.full((), epoch, device=self.device)
+        found = [self.augment(pixels, index, config.views, policy, config.seed, now)]
         if (crops := config.crops) is not None:
-            scale = crops.crop_scale or config.augmentation.crop_scale
-            policy = msgspec.structs.replace(config.augmentation, size=crops.size, crop_scale=scale)
-            found.append(views.augment(pixels, index, crops.views, policy, nets.stream(config.seed, _CROPS), epoch))
+            scale = crops.crop_scale or policy.crop_scale
+            policy = msgspec.structs.replace(policy, size=crops.size, crop_scale=scale)
+            found.append(self.augment(pixels, index, crops.views, policy, nets.stream(config.seed, _CROPS), now))
         return found
 
     def probe_loss(self, embedding: Float[Tensor, "views batch feature"], batch: losses.Batch) -> dict[str, Tensor]:
@@ -180,7 +246,9 @@ class _Run:
         read = nn.Sequential(self.model.encoder, self.parts["probe"]).eval()
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         for pixels, true in zip(self.test.pixels.split(CHUNK), self.test.label.split(CHUNK), strict=True):
-            clean = views.clean(pixels, self.config.augmentation).contiguous(memory_format=torch.channels_last)
+            clean = views.clean(pixels.to(self.device), self.config.augmentation).contiguous(
+                memory_format=torch.channels_last
+            )
             right += (read(clean).argmax(1) == true).sum()
         return {"probe_accuracy": int(right) / len(self.test.label)}
 
