@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import spearmanr
 from test_tables import KNOWN, run, runs
 
-from entia import config, datasets, diet, tables, theory
+from entia import config, datasets, diet, results, tables, theory
 from entia.config import Problem
 
 
@@ -308,7 +308,7 @@ def test_without_augmentation_every_direction_of_real_digits_is_worth_the_same()
 def test_levels_are_the_levels_that_claims_read(level: int):
     policy = config.Augmentation(**({"flip": 0.0} | diet.LEVELS[level]))
     names = ("erase", "blur", "jitter", "greyscale", "flip", "crop_scale")
-    assert diet.claims.augmentation_level({f"augmentation.{name}": getattr(policy, name) for name in names}) == level
+    assert results.augmentation_level({f"augmentation.{name}": getattr(policy, name) for name in names}) == level
 
 
 # --- MedMNIST -------------------------------------------------------------------------------------------------------------

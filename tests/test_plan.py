@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from conftest import ROOT
@@ -186,6 +187,46 @@ def test_a_recipe_carries_the_papers_quirks(tmp_path):
     twins = next(stage for stage in cells if isinstance(stage.method, config.BarlowTwins))
     assert (twins.method.form, twins.method.l2_normalise, twins.method.standardise) == ("as_run", True, "joint")
     assert not twins.encoder.stem_relu and not twins.drop_last and not twins.subset.balanced
+
+
+def leaves(part, before=""):
+    """The fields of nested mappings by dotted path."""
+    found = {}
+    for name, value in part.items():
+        found |= leaves(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return found
+
+
+RAW = yaml.safe_load(TEXT)
+BLOCKS = {
+    f"{scale}: {place}": (scale, block)
+    for scale, part in RAW["scales"].items()
+    for experiment, blocks in part["experiments"].items()
+    for place, block in plan._places(experiment, blocks)
+    if "recipe" in block
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_cell_of_a_recipe_has_its_fields_unless_the_block_says_otherwise(name):
+    scale, block = BLOCKS[name]
+    for chosen in plan._product(block):
+        cell = leaves(msgspec.to_builtins(plan._cell(RAW | {"scale": scale}, chosen, block["recipe"])))
+        parts = [RAW["recipes"][block["recipe"]].get(part) for part in ("any", cell["method.name"])]
+        recipe = {path: value for part in parts for path, value in leaves(part or {}).items()}
+        expected = recipe | leaves(plan._block(chosen))
+        assert {path: cell[path] for path in recipe} == {path: expected[path] for path in recipe}
+
+
+def test_a_recipe_lies_on_what_the_block_names_in_whatever_order_it_says_so(tmp_path):
+    raw = yaml.safe_load(TEXT)
+    raw["scales"]["laptop"]["experiments"] = {
+        "one": {"recipe": "as_run", "encoder.stem_padding": 2, "encoder.name": "resnet18", "method": {"name": "vicreg"}}
+    }
+    raw["reports"] = {"X": {"title": "x", "table": "width_table", "experiments": ["one"]}}
+    (cell,) = load(yaml.safe_dump(raw, sort_keys=False), tmp_path).pretrains.values()
+    assert (cell.encoder.name, cell.encoder.stem_padding, cell.encoder.stem_relu) == ("resnet18", 2, False)
+    assert (cell.method.form, cell.method.epsilon) == ("leave_one_out", 0)
 
 
 MISTAKES = {

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from entia import claims, config, datasets, figures, results, tables, theory
+from entia import config, datasets, figures, intervals, results, tables, theory
 
 AXES = {
     "subset.dataset": "data",
@@ -48,7 +48,7 @@ AXES = {
 }
 """What tells one row of a table from another, and its heading."""
 
-METHODS = ("diet", "supervised", "sdiet", *claims.SSL)
+METHODS = ("diet", "supervised", "sdiet", *results.SSL)
 """In the order of their colours."""
 EARLY = 31
 """Epochs that the batch-size figure's first curve looks at (spec §7)."""
@@ -98,7 +98,7 @@ def described(rows: pd.DataFrame) -> pd.DataFrame:
     rows = results.unique(rows)
     per = rows["optimizer.lr_per"].astype(float).fillna(rows["batch"]) if "optimizer.lr_per" in rows else rows["batch"]
     return rows.assign(
-        level=[claims.augmentation_level(row) for row in rows.to_dict("records")],
+        level=[results.augmentation_level(row) for row in rows.to_dict("records")],
         rate=rows["optimizer.lr"] * rows["batch"] / per,
     )
 
@@ -207,7 +207,7 @@ def _said(known: pd.DataFrame, found: pd.DataFrame, row: dict[str, object]) -> d
     """The values known for a table's row, by heading."""
     data = row.get("subset.dataset", found["subset.dataset"].iloc[0])
     of = known[
-        (known["dataset"] == claims.plain(data))
+        (known["dataset"] == results.plain(data))
         & (known["method"] == row["method.name"])
         & (known["arm"] == row["encoder.name"])
     ]
@@ -254,24 +254,19 @@ def above_floor(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(excess=rows["loss"] - [theory.floor(a, int(n)) for a, n in pairs])
 
 
-def rho(rows: pd.DataFrame, column: str = "loss") -> claims.Estimate:
+def rho(rows: pd.DataFrame, column: str = "loss") -> intervals.Estimate:
     """Spearman's ρ of a column and accuracy over all rows, with a 95 % interval by deleting each run in turn.
 
-    The interval is made on Fisher's scale (`claims.jackknife`); not a number with fewer than two runs, or where leaving
-    out any run gives one and the same ρ.
+    The interval is `intervals.rank_correlation`'s; not a number with fewer than two runs, or where leaving out any run
+    gives one and the same ρ.
     """
-    rows = rows.assign(loss=rows[column])
-    each = [run for _, run in rows.groupby("cell")]
-    effect = claims.spearman(rows["loss"], rows["accuracy"])
-    if len(each) < 2:
-        return claims.Estimate(effect, math.nan, math.nan, len(each))
-    found = claims.jackknife([each], claims._z, 0.95)
-    if found.low == found.high:  # every run alone has the same ρ, such as −1: no measure of how runs differ
-        return claims.Estimate(effect, math.nan, math.nan, len(each))
-    return claims.Estimate(effect, math.tanh(found.low), math.tanh(found.high), len(each))
+    effect, runs = intervals.spearman(rows[column], rows["accuracy"]), rows["cell"].nunique()
+    if runs < 2:
+        return intervals.Estimate(effect, math.nan, math.nan, runs)
+    return intervals.rank_correlation([rows], column, "accuracy", 0.95)._replace(effect=effect)
 
 
-def _rho_text(found: claims.Estimate) -> str:
+def _rho_text(found: intervals.Estimate) -> str:
     text = f"ρ = {found.effect:.2f}"
     if math.isfinite(found.low):
         text += f" [{found.low:.2f}, {found.high:.2f}]"

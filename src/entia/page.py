@@ -10,15 +10,16 @@ img{max-width:100%}h2{margin-top:3rem}.note{color:#666;font-size:.85rem}"""
 
 
 def html(plan: Plan, tables: dict[str, str], claims: str) -> str:
-    """The page: the claims' verdicts, then every artefact in the order of params.yaml.
+    """The page: a line for each claim's verdict, then every artefact in the order of params.yaml.
 
-    Tables come from their Markdown, figures by their files' names.
+    The claims' parts are left to their file. Tables come from their Markdown, figures by their files' names.
     """
     parts = [_table(a, tables[a]) if a in tables else _figure(a, report.title) for a, report in plan.reports.items()]
     title = f"entia: {plan.scale} scale"
+    summary = claims.split("\n## ", 1)[0]
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{STYLE}</style>\n'
-        f"<h1>{title}</h1>\n{_table('claims', claims)}{''.join(parts)}</html>\n"
+        f"<h1>{title}</h1>\n{_table('claims', summary)}{''.join(parts)}</html>\n"
     )
 
 

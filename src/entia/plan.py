@@ -436,15 +436,26 @@ def _cell(raw: dict[str, Any], chosen: dict[str, Any], recipe: str | None) -> Ce
     base = _merge(raw["defaults"], raw["scales"][raw["scale"]].get("defaults", {}))
     dataset = chosen.get("subset.dataset") or base.get("subset", {}).get("dataset")
     base = _merge(base, raw["datasets"].get(dataset, {}))
+    block = _block(chosen)
     if recipe is not None:
-        method = {**base.get("method", {}), **chosen.get("method", {})}.get("name")
-        for part in ("any", method):
+        base = _merge(base, _names(block))  # so that the recipe lies on the kinds that the block names, not below them
+        for part in ("any", base.get("method", {}).get("name")):
             base = _merge(base, raw["recipes"][recipe].get(part) or {})
-    for path, value in sorted(chosen.items(), key=lambda item: item[0].count(".")):
+    return msgspec.convert(_merge(base, block), Cell)
+
+
+def _block(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Dotted paths as one mapping of mappings. Whole mappings come before their parts, and names before other parts."""
+    block: dict[str, Any] = {}
+    for path, value in sorted(chosen.items(), key=lambda item: (item[0].count("."), not item[0].endswith(".name"))):
         for part in reversed(path.split(".")):
             value = {part: value}
-        base = _merge(base, value)
-    return msgspec.convert(base, Cell)
+        block = _merge(block, value)
+    return block
+
+
+def _names(block: dict[str, Any]) -> dict[str, Any]:
+    return {field: {"name": part["name"]} for field, part in block.items() if isinstance(part, dict) and "name" in part}
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -236,3 +236,32 @@ def heading(title: str, rows: pd.DataFrame, scale: str) -> str:
 
 def _every(rows: pd.DataFrame, column: str) -> str:
     return " and ".join(str(value) for value in sorted(rows[column].unique()))
+
+
+# --- what a row's config comes to ------------------------------------------------------------------------------------
+
+SSL = ("simclr", "vicreg", "barlow_twins", "byol", "moco")
+"""The baselines that DIET is held against."""
+
+
+def plain(name: object) -> str:
+    """A data set's or network's bare name: `image_folder/Tiny-ImageNet` is `tinyimagenet`."""
+    return str(name).removeprefix("image_folder/").lower().replace("-", "").replace("_", "").rsplit("/", 1)[-1]
+
+
+def augmentation_level(row: Mapping[str, Any]) -> int:
+    """DIET's augmentation strength by what the pipeline holds (DIET's spec §2.2).
+
+    0: nothing; 1: crops or flips; 2: colour as well; 3: blur or erasing as well.
+    """
+
+    def given(name: str) -> bool:
+        value = row.get(f"augmentation.{name}", 0.0)
+        return bool(value > 0)  # a missing value is not
+
+    if given("erase") or given("blur"):
+        return 3
+    if given("jitter") or given("greyscale"):
+        return 2
+    scale = row.get("augmentation.crop_scale")
+    return int(given("flip") or (isinstance(scale, list | tuple) and scale[0] < 1))
