@@ -212,17 +212,17 @@ def test_a_new_loss_retrains_nothing(source):
 
 def executed(run) -> set[provenance.Place]:
     """The definitions of ours whose code runs in `run`, backward passes included; the module's own top is none."""
-    seen = set()
+    seen, before = set(), sys.gettrace()
 
     def note(frame, event, _):
         if event == "call":
             seen.add((frame.f_code.co_filename, frame.f_code.co_qualname.split(".")[0]))
 
-    sys.setprofile(note)
+    sys.settrace(note)
     try:
         run()
     finally:
-        sys.setprofile(None)
+        sys.settrace(before)
     ours = {(Path(file), name) for file, name in seen if Path(file).is_relative_to(provenance.HERE) and name[0] != "<"}
     found = set()
     for path, name in ours:
