@@ -18,8 +18,8 @@ from entia.config import Stage
 
 HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors")
-BESIDE = ("provenance", "plan", "store", "check", "machines", "cli", "config.label")
-"""What reads, writes and names, and touches no number."""
+BESIDE = ("provenance", "plan", "store", "check", "machines", "cli", "config.label", "pretrain.is_resident")
+"""What reads, writes, names and places, and touches no number."""
 ENTRIES = {
     "subset": ("datasets.read", "datasets.pack"),
     "pretrain": ("pretrain.Data", "pretrain.is_kept", "pretrain.pretrain"),
@@ -189,8 +189,9 @@ def _choices(module: str, name: str) -> Chosen:
 @functools.cache
 def _read(module: str, name: str, chosen: Chosen) -> tuple[str, set[Place]]:
     """A definition as text, and the definitions that it names."""
-    parts = [_Chosen(chosen).visit(copy.deepcopy(part)) for part in _top(module)[name]]
-    parts = [part for part in parts if part is not None]
+    tops = _top(module)[name]
+    tops = copy.deepcopy(tops) if _choices(module, name) else tops  # a copy where other cases are wanted another time
+    parts = [part for part in map(_Chosen(chosen).visit, tops) if part is not None]
     found = _named(module, [node for part in parts for node in ast.walk(part)])
     if not name:  # an import runs the imports at the module's top
         tops = (part for parts in _top(module).values() for part in parts)
