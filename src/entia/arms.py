@@ -223,7 +223,7 @@ def times(rows: pd.DataFrame, targets: Mapping[Any, float], axis: str) -> Times:
         raise Missing("one epoch was saved: a time to a target needs embed.epochs: all and checkpoint_every")
     runs = {seed: run.sort_values("epoch") for seed, run in rows.groupby("seed")}
     reached = {seed: results.time_to(run, targets[seed], axis) for seed, run in runs.items()}
-    early = sum(run["accuracy"].iloc[0] >= targets[seed] for seed, run in runs.items())
+    early = sum(bool(run["accuracy"].iloc[0] >= targets[seed]) for seed, run in runs.items())
     never = sum(map(math.isnan, reached.values()))
     ends = {seed: float(run[axis].iloc[-1]) for seed, run in runs.items()}
     log = {seed: math.log(ends[seed] if math.isnan(at) else at) for seed, at in reached.items()}
