@@ -135,9 +135,9 @@ def compared(rows: pd.DataFrame, terms: Sequence[Term], confidence: float, measu
             continue
         samples += measured
         used += arms
-    notes = [f"{', '.join(names)} left out ({why})" for why, names in left.items()]
     if not used:
-        raise Missing("; ".join(notes))
+        raise Missing("; ".join(left))
+    notes = [f"{', '.join(names)} left out ({why})" for why, names in left.items()]
     groups = len(used) // len(terms)
     estimate = contrast(samples, [term.coefficient / groups for term in terms] * groups, confidence)
     return finding(estimate, used, notes)
@@ -250,8 +250,8 @@ def bounded(found: Finding, over: Sequence[Times], under: Sequence[Times]) -> Fi
 
 
 def _bound(early: int, never: int) -> str:
-    parts = [f"{early} runs were there by the first saved epoch"] * bool(early)
-    return ", ".join(parts + [f"{never} runs never got there"] * bool(never))
+    parts = [f"runs there by the first saved epoch: {early}"] * bool(early)
+    return ", ".join(parts + [f"runs that never got there: {never}"] * bool(never))
 
 
 def exponential(value: float) -> float:
