@@ -135,9 +135,9 @@ def compared(rows: pd.DataFrame, terms: Sequence[Term], confidence: float, measu
             continue
         samples += measured
         used += arms
-    notes = [f"{', '.join(names)} left out ({why})" for why, names in left.items()]
     if not used:
-        raise Missing("; ".join(notes))
+        raise Missing("; ".join(left))
+    notes = [f"{', '.join(names)} left out ({why})" for why, names in left.items()]
     groups = len(used) // len(terms)
     estimate = contrast(samples, [term.coefficient / groups for term in terms] * groups, confidence)
     return finding(estimate, used, notes)
@@ -223,7 +223,7 @@ def times(rows: pd.DataFrame, targets: Mapping[Any, float], axis: str) -> Times:
         raise Missing("one epoch was saved: a time to a target needs embed.epochs: all and checkpoint_every")
     runs = {seed: run.sort_values("epoch") for seed, run in rows.groupby("seed")}
     reached = {seed: results.time_to(run, targets[seed], axis) for seed, run in runs.items()}
-    early = sum(run["accuracy"].iloc[0] >= targets[seed] for seed, run in runs.items())
+    early = sum(bool(run["accuracy"].iloc[0] >= targets[seed]) for seed, run in runs.items())
     never = sum(map(math.isnan, reached.values()))
     ends = {seed: float(run[axis].iloc[-1]) for seed, run in runs.items()}
     log = {seed: math.log(ends[seed] if math.isnan(at) else at) for seed, at in reached.items()}
@@ -250,8 +250,8 @@ def bounded(found: Finding, over: Sequence[Times], under: Sequence[Times]) -> Fi
 
 
 def _bound(early: int, never: int) -> str:
-    parts = [f"{early} runs were there by the first saved epoch"] * bool(early)
-    return ", ".join(parts + [f"{never} runs never got there"] * bool(never))
+    parts = [f"runs there by the first saved epoch: {early}"] * bool(early)
+    return ", ".join(parts + [f"runs that never got there: {never}"] * bool(never))
 
 
 def exponential(value: float) -> float:

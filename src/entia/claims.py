@@ -14,13 +14,13 @@ CLAIMS = (*claims_multi_view.CLAIMS, *claims_diet.CLAIMS)
 """In the papers' order."""
 
 HOW = (
-    "How a verdict comes about. Every criterion and every confidence stands in the code, the same at every scale, and "
-    "none was chosen after looking at data. A claim has one part or several; each asserts that an effect lies in a "
+    "How a verdict comes about. Every criterion and every confidence stands in the code, with its reason, the same at "
+    "every scale and for any data. A claim has one part or several; each asserts that an effect lies in a "
     "range. Supported: the effect's whole interval (in brackets) lies inside, for every part. Not supported: a part's "
     "whole interval lies outside. Inconclusive: anything else, and at a small scale often the right answer. Intervals "
     "are Student's t over seeds, paired where arms share them, two-sided, at 95 % over all deciding parts of a claim "
-    "together (Bonferroni). Claims are not corrected for each other: of {claims} judged at 5 %, one wrong ruling is to "
-    "be expected. Weights are chosen on held-out images; where there were none, the part says so."
+    "together (Bonferroni). Claims are not corrected for each other: of {claims} judged at 5 %, about one wrong ruling "
+    "is to be expected at most. Weights are chosen on held-out images; where there were none, the part says so."
 )
 
 
@@ -67,7 +67,8 @@ def _line(cells: Sequence[str]) -> str:
 
 def _row(found: Verdict) -> tuple[str, ...]:
     shown = found.shown
-    where = f"{found.scale} scale: {shown.data}{_seeds(shown)}" if shown.data else f"{found.scale} scale: {shown.note}"
+    where = f"{found.scale} scale: {shown.data + _seeds(shown) if shown.data else shown.note}"
+    where += "; cannot rule, for what its note below says" if shown.barred else ""
     statement = f"{found.claim}. {found.statement}"
     return (found.verdict, statement, f"{shown.what}: {_effect(shown)}", shown.criterion, where)
 
@@ -95,8 +96,10 @@ def _seeds(reading: Reading) -> str:
 def _effect(reading: Reading) -> str:
     if reading.effect is None:
         return "not measured"
-    ends = ", ".join("?" if end is None else _amount(end) for end in (reading.low, reading.high))
-    return f"{_amount(reading.effect)} {reading.unit} [{ends}]".replace("  ", " ")
+    effect = f"{_amount(reading.effect)} {reading.unit}".strip()
+    if reading.low is None or reading.high is None:
+        return f"{effect} [no interval]"
+    return f"{effect} [{_amount(reading.low)}, {_amount(reading.high)}]"
 
 
 def _amount(value: float) -> str:

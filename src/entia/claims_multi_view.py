@@ -8,6 +8,7 @@ What stands in no paper and in no pass rule says `ours`.
 # pyright: reportOperatorIssue=false, reportReturnType=false, reportGeneralTypeIssues=false
 # pyright: reportInvalidTypeArguments=false
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -219,6 +220,7 @@ def _dynamics(low: float, high: float, at: int, quantity: Callable[[theory.Traje
     return test
 
 
+@functools.cache
 def _descent(beta: float, at: int, start: int) -> theory.Trajectory:
     return theory.gradient_descent(SPECTRUM, 10, beta, (at,), np.random.default_rng(start))
 

@@ -128,6 +128,8 @@ class Reading:
     seeds: int
     data: str
     note: str
+    barred: bool
+    """True: the interval would rule, and may not."""
     cells: tuple[str, ...] = field(default=(), repr=False)
 
 
@@ -170,7 +172,7 @@ def _reading(part: Part, frame: pd.DataFrame, confidence: float) -> Reading:
         found = part.test(frame, confidence)
     except Missing as missing:
         found = Finding(Estimate(math.nan, math.nan, math.nan, 0), note=str(missing))
-    ruling, note = _ruled(part.criterion, found)
+    ruling, note, barred = _ruled(part.criterion, found)
     effect, low, high = map(_number, found.estimate[:3])
     return Reading(
         what=part.what,
@@ -186,18 +188,21 @@ def _reading(part: Part, frame: pd.DataFrame, confidence: float) -> Reading:
         seeds=found.estimate.seeds,
         data=found.data,
         note=note,
+        barred=barred,
         cells=found.cells,
     )
 
 
-def _ruled(criterion: Criterion, found: Finding) -> tuple[Ruling, str]:
-    """The ruling that a finding carries, and its note."""
+def _ruled(criterion: Criterion, found: Finding) -> tuple[Ruling, str, bool]:
+    """The ruling that a finding carries, its note, and whether it was barred from another."""
     effect, low, high, _ = found.estimate
     if not math.isnan(effect) and not found.exact and (math.isnan(low) or math.isclose(low, high, abs_tol=1e-12)):
         # two seeds of a small test split may agree to the last image by chance
-        return INCONCLUSIVE, "; ".join(text for text in (found.note, "the runs agree exactly: no interval") if text)
+        note = "; ".join(text for text in (found.note, "the runs agree exactly: no interval") if text)
+        return INCONCLUSIVE, note, False
     ruling = criterion.ruling(found.estimate)
-    return (INCONCLUSIVE if ruling in found.barred else ruling), found.note
+    barred = ruling in found.barred
+    return (INCONCLUSIVE if barred else ruling), found.note, barred
 
 
 def _number(value: float) -> float | None:
