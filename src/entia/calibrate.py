@@ -104,7 +104,7 @@ def _together(found: list[Measured], places: int) -> Calibration:
         gpus=len(machines.gpus()),
         places=places,
         memory="measured" if torch.cuda.is_available() else "computed",
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         code=code(),
         start={stage: mean(part.start[stage] for part in found) for stage in first.start},
         written=mean(part.written for part in found),
@@ -129,10 +129,10 @@ def _measure(wanted: Study, seconds: float) -> Measured:
     start["embed"] = start["pretrain"]
     device = stages.take_device(wanted.shapes[0].threads if wanted.shapes else 1)
     written, read = _files()
-    cap = max(0.02, seconds / 5 / (1 + len(wanted.embeds) + len(wanted.probes)))
+    cap = max(0.02, seconds / 10 / (1 + len(wanted.embeds) + len(wanted.probes)))
     embedded = [_embedded(embed, device, cap) for embed in wanted.embeds]
     readings = [_read(*of, cap) for of in wanted.probes]
-    left = max(seconds / 3, seconds - (time.perf_counter() - begin))
+    left = max(seconds / 4, seconds - (time.perf_counter() - begin))
     end, cap = time.perf_counter() + left, left / 4 / max(len(wanted.shapes), 1)
     trained: list[Trained] = []
     for of in wanted.shapes:

@@ -282,9 +282,11 @@ def metrics(arguments: argparse.Namespace) -> None:
     content: dict[str, dict[str, float]] = {}
     for artefact, rows in found.rows.items():
         if rows:
-            last = results.last(_frame(found, rows))
-            means = last.groupby(last["experiment"] + " " + last["arm"])["accuracy"].mean()
-            content[artefact] = dict(zip(means.index, means, strict=True))
+            last: Any = results.last(_frame(found, rows))  # pandas' stubs do not follow a groupby
+            arms = (
+                last.assign(of=last["experiment"] + " " + last["arm"]).groupby("of", as_index=False)["accuracy"].mean()
+            )
+            content[artefact] = dict(zip(arms["of"], arms["accuracy"], strict=True))
     store.write_text(found.folder / "metrics.json", json.dumps(content, sort_keys=True, indent=1) + "\n")
 
 
