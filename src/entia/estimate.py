@@ -142,7 +142,7 @@ def counts(subset: Subset) -> tuple[int, int, int]:
 def steps(cell: Pretrain) -> float:
     """Training steps of the whole run; a last, smaller batch is a part of one."""
     an_epoch = counts(cell.subset)[0] / cell.batch
-    return cell.epochs * (math.floor(an_epoch) if cell.drop_last else an_epoch)
+    return cell.epochs * (float(math.floor(an_epoch)) if cell.drop_last else an_epoch)
 
 
 def encoding(embed: Embed) -> tuple[Encoder, int, int, int]:
@@ -162,13 +162,13 @@ def effort(probe: Probe, features: int, rows: int, classes: int) -> float:
     """Multiply-adds of fitting a probe, as far as they grow with its problem."""
     match probe:
         case Ridge():
-            return rows * features**2
+            return float(rows * features**2)
         case Logistic():
-            return rows * features * classes * len(probe.penalties)
+            return float(rows * features * classes * len(probe.penalties))
         case AdamProbe():
-            return rows * features * classes * probe.epochs
+            return float(rows * features * classes * probe.epochs)
         case Neighbours():
-            return rows**2 * features
+            return float(rows**2 * features)
 
 
 def problem(readout: Readout) -> tuple[int, int, int]:
