@@ -18,7 +18,7 @@ import pytest
 from test_workflow import ENVIRONMENT, change, make_study, run
 from torch.utils.flop_counter import FlopCounterMode
 
-from entia import cli, config, machines, nets, plan, store
+from entia import config, machines, nets, plan, stages, store, unfinished
 from entia import pretrain as training
 
 # --- memory ---------------------------------------------------------------------------------------------------------
@@ -231,11 +231,10 @@ def test_a_stop_saves_the_last_finished_epoch_before_the_running_one_ends(whole,
     real = training.pretrain
     monkeypatch.chdir(folder)
     monkeypatch.setattr(training, "pretrain", interrupted)
-    monkeypatch.setattr(
-        cli, "time", SimpleNamespace(monotonic=itertools.count().__next__)
-    )  # saving seems slow: put off
+    clock = SimpleNamespace(monotonic=itertools.count().__next__)  # saving seems slow: put off
+    monkeypatch.setattr(unfinished, "time", clock)
     with pytest.raises(SystemExit) as stopped:
-        cli.pretrain(stage)
+        stages.pretrain(stage)
     assert stopped.value.code == machines.STOPPED
     assert on_disk == [3]
     assert store.read_tensors(state)[1]["rows"][-1]["epoch"] == 4

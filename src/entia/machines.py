@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from entia.config import Embed, MLPProbe, Pretrain, Readout, Stage, Subset, features
+from entia.config import Embed, Encoder, MLPProbe, Pretrain, Readout, Stage, Subset, features
 
 STOPPED = 75
 """Exit code of a cell that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h."""
@@ -38,6 +38,8 @@ IMAGES = {
     "bloodmnist": (13_671, 28),
 }  # fmt: skip
 """Images to train on, and their pixels a side. A folder of images is taken for one of ImageNet-100's size."""
+RATE = 4_000
+"""10⁹ multiply-adds a second that a slow GPU keeps up."""
 
 
 # --- time and memory ----------------------------------------------------------------------------------------------
@@ -61,29 +63,32 @@ def keep_freed_memory() -> bool:
 def work(cell: Pretrain) -> float:
     """Multiply-adds of a whole run, in 10⁹: good for its order among others and a time limit, not for a result."""
     images, side = sizes(cell.subset)
-    side = cell.augmentation.size or side
-    if cell.encoder.name.startswith("mlp_mixer"):
-        side = min(side, 64) / 64 * 224  # from 64 pixels on the patches grow, not their number
-    network = MULTIPLY_ADDS.get(cell.encoder.name, 4.0) * (side / 224) ** 2 * (cell.encoder.width / 64) ** 2
-    if cell.encoder.stem == "small":
-        network *= 16  # its first stage sees sixteen times the pixels
+    encoder = network(cell.encoder, cell.augmentation.size or side)
     width = cell.projector.width
     head = (cell.projector.depth * width**2 + width**2) / 1e9  # its layers, and the loss's width × width matrix
-    return 3 * images * cell.epochs * cell.views * (network + head)  # backward counts twice
+    return 3 * images * cell.epochs * cell.views * (encoder + head)  # backward counts twice
+
+
+def network(encoder: Encoder, side: int) -> float:
+    """Multiply-adds of one image through an encoder, in 10⁹."""
+    if encoder.name.startswith("mlp_mixer"):
+        side = round(min(side, 64) / 64 * 224)  # from 64 pixels on the patches grow, not their number
+    whole = MULTIPLY_ADDS.get(encoder.name, 4.0) * (side / 224) ** 2 * (encoder.width / 64) ** 2
+    return 16 * whole if encoder.stem == "small" else whole  # its first stage sees sixteen times the pixels
 
 
 def minutes(stage: Stage) -> int:
-    """A time limit that is generous on a slow GPU (4·10¹² multiply-adds a second, kept up); a CPU needs its own.
+    """A time limit that is generous on a slow GPU (`RATE`); a CPU needs its own.
 
     Readouts are a CPU's work: 2·10¹⁰ multiply-adds a second, a core's.
     """
     match stage:
         case Pretrain():
-            return 30 + math.ceil(work(stage) / 4_000 / 60)
+            return 30 + math.ceil(work(stage) / RATE / 60)
         case Embed():
             images, _ = sizes(stage.on)
             passes = stage.views * images / (sizes(stage.pretrain.subset)[0] * stage.pretrain.views)
-            return 20 + math.ceil(work(stage.pretrain) / stage.pretrain.epochs * passes / 4_000 / 60)
+            return 20 + math.ceil(work(stage.pretrain) / stage.pretrain.epochs * passes / RATE / 60)
         case Subset():
             return 60
         case Readout(probe=MLPProbe() as probe):

@@ -1,0 +1,60 @@
+"""Artefacts that were made without Snakemake, or elsewhere, taken up by it as its own."""
+
+import subprocess
+from pathlib import Path
+
+from entia import check, config, store
+from entia.check import STAGES
+from entia.config import Embed, Pretrain, Problem, Readout, Stage
+from entia.plan import Plan
+
+AT_ONCE = 500
+"""Files named in one call: a command line's length has a limit."""
+
+
+def adopt(plan: Plan, data: Path) -> int:
+    """How many artefacts Snakemake has now recorded, with today's config and code: all that are current.
+
+    Raises `Problem`, and records nothing, if any is damaged, foreign or of older code, or lies there without what it
+    was made from: then it is not known from what it was made.
+    """
+    found = {finding.file: finding for finding in check.check(plan, data)}
+    wrong = [f"{of.file}: {of.state} ({of.why})" for of in found.values() if of.state not in ("current", "missing")]
+    if wrong:
+        raise Problem("nothing was taken up:\n" + "\n".join(wrong))
+    there = [stage for step in STAGES for stage in plan.of(step).values() if _is_there(stage, data)]
+    names = {config.name(stage) for stage in there}
+    orphans = [stage for stage in there if not {config.name(parent) for parent in parents(stage)} <= names]
+    if orphans:
+        files = "\n".join(str(store.path(data, stage)) for stage in orphans)
+        raise Problem(f"nothing was taken up: what these were made from is missing; bring it, or delete them\n{files}")
+    files = [str(store.path(data, stage)) for stage in there]
+    for first in range(0, len(files), AT_ONCE):
+        _record(files[first : first + AT_ONCE])
+    return len(files)
+
+
+def parents(stage: Stage) -> tuple[Stage, ...]:
+    """The artefacts that a stage reads."""
+    match stage:
+        case Readout():
+            return (stage.embed,)
+        case Embed():
+            return (stage.pretrain, stage.on)
+        case Pretrain():
+            return (stage.subset,)
+        case _:
+            return ()
+
+
+def _is_there(stage: Stage, data: Path) -> bool:
+    files = [store.path(data, stage), *([store.log_path(data, stage)] if isinstance(stage, Pretrain) else [])]
+    return all(file.exists() for file in files)
+
+
+def _record(files: list[str]) -> None:
+    """Snakemake's own way: it touches outputs, parents first, and writes down config, code and inputs as of a run."""
+    command = ["snakemake", "--touch", "--forceall", "--cores", "1", "--quiet", "all", "--", *files]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode:
+        raise Problem(f"snakemake --touch ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}".rstrip())

@@ -1,0 +1,228 @@
+"""The four stages from files to files: each reads its parent's artefact, calls, and writes its own whole.
+
+Heavy libraries are imported where a stage needs them: start-up is most of a small cell.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from entia import check, config, machines, provenance, store
+from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia.unfinished import Unfinished
+
+if TYPE_CHECKING:
+    import torch
+
+    from entia.readout import Features
+
+DATA = Path("data")
+
+
+def header(stage: str, of: Stage, **more: str) -> dict[str, Any]:
+    """What an artefact made by today's code says of itself."""
+    return store.header(of, provenance.stage_code(stage, of), **more)
+
+
+def subset(stage: Subset) -> None:
+    """Reads a raw data set and packs the images that a subset names."""
+    from entia import datasets
+
+    parts = datasets.pack(stage, datasets.read(stage.dataset, DATA / "raw", stage.side))
+    arrays = {
+        f"{part}/{name}": getattr(getattr(parts, part), name)
+        for part in ("train", "validation", "test")
+        for name in ("pixels", "label", "index")
+    }
+    head = header("subset", stage, raw_sha256=parts.checksum, classes="\n".join(parts.classes))
+    store.write_hdf5(store.path(DATA, stage), arrays, head)
+    counts = ", ".join(f"{len(getattr(parts, part))} {part}" for part in ("train", "validation", "test"))
+    _say(f"{config.label(stage)}: {counts} images")
+
+
+def pretrain(stage: Pretrain) -> None:
+    """Trains one cell, going on from its last saved epoch if it was interrupted.
+
+    SIGTERM or SIGUSR1 saves the last finished epoch at once, lets the running one end, saves that and exits with
+    `machines.STOPPED`. Killed outright, it loses the running epoch, and what `Unfinished` had not yet saved.
+    """
+    target = store.path(DATA, stage)
+    mark = target.with_name(f".{target.stem}.lock.tmp")
+    what = config.label(stage)
+    with machines.alone(mark, lambda: _say(f"{what}: another process is training it; waiting for that")) as waited:
+        if waited and _is_made(stage):
+            _say(f"{what}: made by that other process")
+        else:
+            _train(stage)
+
+
+def _is_made(stage: Pretrain) -> bool:
+    target = store.path(DATA, stage)
+    if not (target.exists() and store.log_path(DATA, stage).exists()):
+        return False
+    return store.read_tensors(target)[1]["code"] == header("pretrain", stage)["code"]
+
+
+def _train(stage: Pretrain) -> None:
+    device = take_device(stage.threads)
+    import torch
+
+    from entia import pretrain as training
+
+    what = config.label(stage)
+    arrays, head = check.open_whole(DATA, stage.subset)
+    pixels = device if training.is_resident(arrays["train/pixels"].nbytes, device) else "cpu"
+    places = {"pixels": pixels, "index": device, "label": device}
+    data, test = (
+        training.Data(*(torch.from_numpy(arrays[f"{part}/{name}"]).to(place) for name, place in places.items()))
+        for part in ("train", "test")
+    )
+    saved = Unfinished(store.path(DATA, stage), header("pretrain", stage))
+    left = saved.state.exists()
+    rows, state = saved.load()
+    if left and not rows:
+        _say(f"{saved.folder}: left by other code; starting again")
+    epoch = int(rows[-1]["epoch"]) if rows else 0
+    where = {"machine": name_of(device)}
+    _say(f"{what}: {len(data.index)} images, on {where['machine']}" + (f", from epoch {epoch} on" if epoch else ""))
+    with machines.stoppable(saved.flush) as stop:
+        try:
+            with _progress(what, stage.epochs, epoch) as advance:
+                for progress in training.pretrain(stage, data, state, epoch, test):
+                    rows.append({**progress.row, **where})
+                    if training.is_kept(stage, progress.epoch):
+                        saved.keep(progress.epoch, progress.weights)
+                    if progress.epoch < stage.epochs:
+                        saved.save(rows, progress.state)
+                    advance(progress.epoch, progress.row)
+                    if stop.came and progress.epoch < stage.epochs:
+                        _say(f"{what}: asked to stop; saved epoch {progress.epoch}, to be gone on from")
+                        sys.exit(machines.STOPPED)
+        except BaseException as error:
+            saved.flush()  # Ctrl-C, too, costs no finished epoch
+            if isinstance(error, torch.OutOfMemoryError):
+                raise Problem(f"{what}: the GPU's memory is full; run fewer at once, or lower `batch`") from error
+            raise
+        store.write_log(store.log_path(DATA, stage), rows)
+        store.write_tensors(
+            store.path(DATA, stage), saved.kept(), header("pretrain", stage, raw_sha256=head["raw_sha256"])
+        )
+        saved.remove()
+
+
+def embed(stage: Embed) -> None:
+    """Embeds a data set's images by the encoders of one cell, at its last or at every kept epoch."""
+    import torch
+
+    from entia import embed as embedding
+
+    device = take_device(stage.pretrain.threads)
+    weights, _ = check.open_whole(DATA, stage.pretrain)
+    images, head = check.open_whole(DATA, stage.on)
+    epochs = sorted({int(name.split("/", 1)[0]) for name in weights})
+    arrays: store.Arrays = {}
+    for epoch in epochs if stage.epochs == "all" else epochs[-1:]:
+        encoder = {name.split("/", 1)[1]: part for name, part in weights.items() if int(name.split("/", 1)[0]) == epoch}
+        for part in ("train", "validation", "test"):
+            pixels, position = (torch.from_numpy(images[f"{part}/{name}"]).to(device) for name in ("pixels", "index"))
+            if len(position):
+                features = embedding.embed(stage, encoder, pixels, position).cpu().numpy().astype(stage.dtype)
+            else:
+                features = _empty(arrays, epoch, stage.dtype)
+            arrays[f"{epoch:05d}/{part}/features"] = features
+            arrays[f"{epoch:05d}/{part}/label"] = images[f"{part}/label"]
+            arrays[f"{epoch:05d}/{part}/index"] = images[f"{part}/index"]
+    more = {"raw_sha256": head["raw_sha256"], "classes": head["classes"]}
+    store.write_hdf5(store.path(DATA, stage), arrays, header("embed", stage, **more))
+
+
+def _empty(arrays: store.Arrays, epoch: int, dtype: str) -> Any:
+    return arrays[f"{epoch:05d}/train/features"][:0].astype(dtype)
+
+
+def readout(stage: Readout) -> None:
+    """Reads labels out of every embedded epoch, and the spectrum of the test embeddings."""
+    from threadpoolctl import threadpool_limits
+
+    from entia import readout as reading
+    from entia import spectrum
+
+    arrays, head = check.open_whole(DATA, stage.embed)
+    classes = len(head["classes"].split("\n"))
+    epochs = sorted({name.split("/")[0] for name in arrays})
+    problems = [_features(arrays, epoch) for epoch in epochs]
+    with threadpool_limits(1):  # the number of threads changes a sum's last bits
+        metrics = reading.read_many(stage.probe, problems, classes)
+        found = {
+            str(int(epoch)): {**read, **spectrum.summary(parts[2].features)}
+            for epoch, read, parts in zip(epochs, metrics, problems, strict=True)
+        }
+    content = {"metrics": found, "classes": classes, "chance": 1 / classes}
+    store.write_json(store.path(DATA, stage), content, header("readout", stage, raw_sha256=head["raw_sha256"]))
+
+
+def _features(arrays: store.Arrays, epoch: str) -> "tuple[Features, Features, Features]":
+    from entia.readout import Features
+
+    def part(name: str) -> Features:
+        return Features(arrays[f"{epoch}/{name}/features"], arrays[f"{epoch}/{name}/label"])
+
+    return part("train"), part("validation"), part("test")
+
+
+# --- device, progress, messages -----------------------------------------------------------------------------------
+
+
+def take_device(threads: int) -> "torch.device":
+    """The device that this process works on from now on: a GPU of its own choice, else the CPU with so many threads."""
+    machines.keep_freed_memory()
+    gpu = machines.take_gpu(machines.gpus())
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch looks
+    import torch
+
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if gpu is not None:
+        _say(f"GPU {gpu} is there, but PyTorch {torch.__version__} cannot use it: on the CPU")
+    return torch.device("cpu")
+
+
+def name_of(device: "torch.device") -> str:
+    """What logs call a device: the GPU's name, or the processor's and how many cores."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{provenance.machine()}, no GPU"
+
+
+class _progress:
+    """A bar with loss, rate and time left on a terminal; a line an epoch in a log file."""
+
+    def __init__(self, what: str, total: int, done: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        self.bar = Progress(*columns, TimeRemainingColumn(), TextColumn("left"), disable=not sys.stderr.isatty())
+        self.task = self.bar.add_task(what, total=total, completed=done, note="")
+        self.what, self.total = what, total
+
+    def __enter__(self) -> Callable[[int, store.Row], None]:
+        self.bar.start()
+        return self.advance
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def advance(self, done: int, row: store.Row) -> None:
+        rate = float(row["view_images"]) / max(float(row["seconds"]), 1e-9)
+        note = f"loss {float(row['loss']):.4g}, {rate:,.0f} view-images/s"
+        self.bar.update(self.task, completed=done, note=note)
+        if self.bar.disable:
+            _say(f"{self.what}: epoch {done} of {self.total}, {note}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

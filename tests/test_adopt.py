@@ -1,0 +1,81 @@
+"""Stages run by `entia` alone, from the list that it prints, and taken up by Snakemake as its own."""
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_workflow import ENVIRONMENT, artefacts, jobs, make_study, refused, run
+
+pytestmark = pytest.mark.workflow
+
+
+def listed(folder: Path) -> list[str]:
+    """The commands that are left, without the comment above them."""
+    first, *commands = run(folder, "entia", "plan", "--commands").stdout.splitlines()
+    assert first.startswith("# ")
+    return commands
+
+
+def carry_out(folder: Path, commands: list[str]) -> None:
+    for command in commands:
+        run(folder, *command.split())
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory) -> Path:
+    """A study made without Snakemake, interrupted after its first cell and within its second."""
+    folder = make_study(tmp_path_factory.mktemp("by_hand"))
+    commands = listed(folder)
+    carry_out(folder, commands[:4])
+    assert [command.split()[1] for command in commands[:4]] == ["subset", "pretrain", "embed", "readout"]
+    rest = listed(folder)
+    assert rest == commands[4:]
+    interrupted = subprocess.Popen(rest[0].split(), cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE)
+    interrupted.stderr.readline()
+    interrupted.send_signal(signal.SIGINT)
+    interrupted.communicate()
+    carry_out(folder, listed(folder))
+    assert [command.split()[1] for command in listed(folder)] == ["report", "report", "claims", "index"]
+    return folder
+
+
+@pytest.fixture
+def study(by_hand, tmp_path) -> Path:
+    """A copy with the times of files as copying left them: in no order."""
+    shutil.copytree(by_hand, tmp_path / "study", symlinks=True, copy_function=shutil.copy)
+    return tmp_path / "study"
+
+
+def test_what_was_made_without_snakemake_is_taken_up_and_nothing_is_made_again(study):
+    before = artefacts(study)
+    assert "10 artefacts taken up" in run(study, "entia", "adopt").stdout
+    assert not {"subset", "pretrain", "embed", "readout"} & jobs(study).keys()
+    run(study, "snakemake", "--cores", "2", "--quiet", "reason")
+    assert jobs(study) == {} and artefacts(study) == before
+    # recorded with its code: an edit is seen, as of artefacts that Snakemake made
+    source = study / "src/entia/readout.py"
+    source.write_text(source.read_text() + "\nEDITED = 1\n")
+    assert jobs(study).get("readout") == 3 and "pretrain" not in jobs(study)
+
+
+def test_nothing_is_taken_up_where_something_is_damaged_or_of_older_code(study):
+    damaged = next((study / "data/embeddings").glob("*.h5"))
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-100])
+    assert f"{damaged.relative_to(study)}: damaged" in refused(study, "entia", "adopt")
+    assert f"{damaged.relative_to(study)}: damaged" in refused(study, "entia", "plan", "--commands")
+    damaged.write_bytes(whole)
+    source = study / "src/entia/readout.py"
+    source.write_text(source.read_text() + "\nEDITED = 1\n")
+    assert "older code" in refused(study, "entia", "adopt")
+    assert not (study / ".snakemake/metadata").exists()
+    assert [command.split()[1] for command in listed(study)][:3] == ["readout"] * 3
+
+
+def test_an_artefact_without_its_parent_is_not_taken_up(study):
+    next((study / "data/checkpoints").glob("vicreg*.safetensors")).unlink()
+    assert "what these were made from is missing" in refused(study, "entia", "adopt")
+    stages = [command.split()[1] for command in listed(study)]
+    assert stages[:3] == ["pretrain", "embed", "readout"]
