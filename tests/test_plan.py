@@ -176,7 +176,9 @@ def test_another_data_set_is_one_field(tmp_path):
     found = load(
         replaced("subset: {dataset: mnist5k, limit: 5000}", "subset: {dataset: cifar10, limit: 5000}"), tmp_path
     )
-    cells = [stage for stage in found.pretrains.values() if stage.subset.dataset != "optdigits"]  # DIET-TD names its own
+    cells = [
+        stage for stage in found.pretrains.values() if stage.subset.dataset != "optdigits"
+    ]  # DIET-TD names its own
     assert {stage.subset.dataset for stage in cells} == {"cifar10"}
     assert {stage.augmentation.mean for stage in cells} == {(125.307, 122.961, 113.8575)}
     assert len(cells) >= len(found.pretrains) - 2

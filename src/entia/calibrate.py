@@ -204,7 +204,7 @@ def _step(of: Pretrain, images: int, device: "torch.device", cap: float) -> tupl
         torch.cuda.reset_peak_memory_stats(device)
 
     def step() -> None:
-        run.step(index[:images], 1, 0)
+        run.step(pixels[index[:images]], index[:images], 1, 0)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
@@ -241,7 +241,9 @@ def computed_mib(of: Pretrain) -> float:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        nets.project(model, torch.empty(of.views, of.batch, channels, size, size), of.batch_norm, "float32")
+        parts = [(of.views, size), *([(of.crops.views, of.crops.size)] if of.crops else [])]
+        for views, pixels in parts:
+            nets.project(model, torch.empty(views, of.batch, channels, pixels, pixels), of.batch_norm, "float32")
     slots = 2 if of.optimizer.name in ("adam", "adamw") else 1
     weights = 4 * nets.parameters_count(model) * (2 + slots) + config.head_bytes(of, count)
     activations = sum(tensor.nbytes for tensor in saved.values()) / (2 if of.precision == "bfloat16" else 1)
@@ -275,7 +277,7 @@ def _read(probe: Probe, features: int, rows: int, classes: int, cap: float) -> R
 
     from entia import readout, spectrum
 
-    if isinstance(probe, config.AdamProbe):
+    if isinstance(probe, config.AdamProbe | config.MLPProbe):
         probe = msgspec.structs.replace(probe, epochs=1)
     if isinstance(probe, config.Neighbours):
         probe = msgspec.structs.replace(probe, k=min(probe.k, 10))

@@ -20,6 +20,7 @@ from entia.config import (
     Embed,
     Encoder,
     Logistic,
+    MLPProbe,
     Neighbours,
     Pretrain,
     Probe,
@@ -165,6 +166,8 @@ def effort(probe: Probe, features: int, rows: int, classes: int) -> float:
             return float(rows * features**2)
         case Logistic():
             return float(rows * features * classes * len(probe.penalties))
+        case MLPProbe():
+            return float(rows * probe.expansion * features**2 * probe.epochs)
         case AdamProbe():
             return float(rows * features * classes * probe.epochs)
         case Neighbours():
@@ -268,7 +271,8 @@ def _side(cell: Pretrain) -> int:
 
 
 def _view_pixels(cell: Pretrain) -> int:
-    return cell.views * cell.batch * _side(cell) ** 2
+    crops = cell.crops.views * cell.crops.size**2 if cell.crops else 0
+    return cell.batch * (cell.views * _side(cell) ** 2 + crops)
 
 
 def _mib(embed: Embed) -> float:

@@ -26,7 +26,7 @@ ENTRIES = {
     "embed": ("embed.embed",),
     "readout": ("readout.Features", "readout.read_many", "spectrum.summary"),
 }
-"""What `cli` uses of our modules to run a stage; a test compares."""
+"""What `stages` uses of our modules to run a stage; a test compares."""
 
 Chosen = frozenset[str]
 Place = tuple[str, str]
