@@ -275,7 +275,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def metrics(arguments: argparse.Namespace) -> None:
-    """Writes metrics.json: mean accuracy of each artefact's last epochs, by experiment and arm."""
+    """Writes reports/metrics.json: by scale and artefact, the mean accuracy of each arm's last epochs."""
     from entia import results
 
     found = plan.load(PARAMS)
@@ -287,7 +287,8 @@ def metrics(arguments: argparse.Namespace) -> None:
                 last.assign(of=last["experiment"] + " " + last["arm"]).groupby("of", as_index=False)["accuracy"].mean()
             )
             content[artefact] = dict(zip(arms["of"], arms["accuracy"], strict=True))
-    store.write_text(found.folder / "metrics.json", json.dumps(content, sort_keys=True, indent=1) + "\n")
+    text = json.dumps({found.scale: content}, sort_keys=True, indent=1) + "\n"
+    store.write_text(Path("reports/metrics.json"), text)  # one file whatever the scale: dvc.yaml names it
 
 
 def check_artefacts(arguments: argparse.Namespace) -> None:
