@@ -17,7 +17,9 @@ from conftest import ROOT
 
 pytestmark = pytest.mark.workflow
 
-ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": "src"}
+# the stand-in conda is there for those who ask for it with --use-conda
+PATHS = (str(Path(sys.executable).parent), os.environ["PATH"], str(ROOT / "tests/conda/bin"))
+ENVIRONMENT = {**os.environ, "PATH": ":".join(PATHS), "PYTHONPATH": "src"}
 
 
 def make_study(folder: Path) -> Path:
@@ -59,9 +61,9 @@ def run(folder: Path, *command: str, check: bool = True) -> subprocess.Completed
     return found
 
 
-def jobs(folder: Path) -> dict[str, int]:
+def jobs(folder: Path, *options: str) -> dict[str, int]:
     """The jobs that a run would do now, by rule, `all` left out."""
-    text = run(folder, "snakemake", "-n", "--quiet", "reason").stdout
+    text = run(folder, "snakemake", "-n", "--quiet", "reason", *options).stdout
     table = re.search(r"^job +count\n-.*\n((?:\w+ +\d+\n)+)", text, flags=re.M)
     found = dict(line.split() for line in table[1].splitlines()) if table else {}
     return {rule: int(count) for rule, count in found.items() if rule not in ("all", "total")}
@@ -110,26 +112,53 @@ def test_a_second_run_finds_nothing_to_do(done):
     assert "3 to train (shared ones once), 3 done" in run(done, "entia", "plan").stdout
 
 
-def test_one_weight_changed_reruns_its_cell_and_what_follows(study):
-    change(
-        study, lambda raw: raw["scales"]["laptop"]["experiments"]["twins"][1].update({"method.weight": [0.0004, 0.02]})
-    )
-    assert jobs(study) == {"pretrain": 1, "embed": 1, "readout": 1, "table": 1, "figure": 1, "claims": 1, "index": 1}
+DRAWN = {"table": 1, "figure": 1, "claims": 1, "index": 1}
 
 
-def test_a_readout_changed_pretrains_nothing(study):
-    change(study, lambda raw: raw["defaults"].update({"probe": {"name": "neighbours", "k": 5}}))
-    assert jobs(study) == {"readout": 3, "table": 1, "figure": 1, "claims": 1, "index": 1}
+def follows(cells: int) -> dict[str, int]:
+    """The jobs of so many cells trained anew."""
+    return {"pretrain": cells, "embed": cells, "readout": cells, **DRAWN}
 
 
-def test_a_cell_dropped_redraws_alone(study):
-    change(study, lambda raw: raw["scales"]["laptop"]["experiments"]["twins"][1].update({"method.weight": [0.0004]}))
-    assert jobs(study) == {"table": 1, "figure": 1, "claims": 1, "index": 1}
+def twins(raw) -> list:
+    return raw["scales"]["laptop"]["experiments"]["twins"]
 
 
-def test_two_values_swapped_are_seen(study):
-    change(study, lambda raw: raw["defaults"]["optimizer"].update({"lr": 0.000001, "weight_decay": 0.001}))
-    assert jobs(study)["pretrain"] == 3
+def defaults(raw) -> dict:
+    return raw["scales"]["laptop"]["defaults"]
+
+
+# what a user changes in params.yaml, and all that has to run then
+CHANGES = {
+    "nothing": (lambda raw: None, {}),
+    "a method's parameter: its cells": (
+        lambda raw: raw["defaults"]["method"].update({"l2_normalise": True}),
+        follows(2),
+    ),
+    "one cell's weight: that cell": (lambda raw: twins(raw)[1].update({"method.weight": [0.0004, 0.02]}), follows(1)),
+    "one cell's override: that cell": (lambda raw: twins(raw)[0].update({"optimizer.lr": 0.002}), follows(1)),
+    "the readout: no pretraining": (
+        lambda raw: raw["defaults"].update({"probe": {"name": "neighbours", "k": 5}}),
+        {"readout": 3, **DRAWN},
+    ),
+    "another width beside the first: its cells": (
+        lambda raw: twins(raw)[0].update({"projector.width": [8, 16]}),
+        follows(1),
+    ),
+    "a cell dropped: nothing but drawing": (lambda raw: twins(raw)[1].update({"method.weight": [0.0004]}), DRAWN),
+    "lr and weight decay, swapped: every cell": (
+        lambda raw: raw["defaults"]["optimizer"].update({"lr": 0.000001, "weight_decay": 0.001}),
+        follows(3),
+    ),
+}
+
+
+@pytest.mark.parametrize("options", [(), ("--use-conda",)], ids=["plain", "conda"])
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_change_of_params_reruns_what_has_it_and_what_follows(case, options, study):
+    edit, wanted = CHANGES[case]
+    change(study, edit)
+    assert jobs(study, *options) == wanted
 
 
 @pytest.mark.parametrize(
