@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -176,7 +177,9 @@ def test_another_data_set_is_one_field(tmp_path):
     found = load(
         replaced("subset: {dataset: mnist5k, limit: 5000}", "subset: {dataset: cifar10, limit: 5000}"), tmp_path
     )
-    cells = [stage for stage in found.pretrains.values() if stage.subset.dataset != "optdigits"]  # DIET-TD names its own
+    cells = [
+        stage for stage in found.pretrains.values() if stage.subset.dataset != "optdigits"
+    ]  # DIET-TD names its own
     assert {stage.subset.dataset for stage in cells} == {"cifar10"}
     assert {stage.augmentation.mean for stage in cells} == {(125.307, 122.961, 113.8575)}
     assert len(cells) >= len(found.pretrains) - 2
@@ -211,7 +214,7 @@ BLOCKS = {
 def test_every_cell_of_a_recipe_has_its_fields_unless_the_block_says_otherwise(name):
     scale, block = BLOCKS[name]
     for chosen in plan._product(block):
-        cell = leaves(msgspec.to_builtins(plan._cell(RAW | {"scale": scale}, chosen, block["recipe"])))
+        cell = leaves(json.loads(msgspec.json.encode(plan._cell(RAW | {"scale": scale}, chosen, block["recipe"]))))
         parts = [RAW["recipes"][block["recipe"]].get(part) for part in ("any", cell["method.name"])]
         recipe = {path: value for part in parts for path, value in leaves(part or {}).items()}
         expected = recipe | leaves(plan._block(chosen))
