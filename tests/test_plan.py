@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -217,7 +218,7 @@ BLOCKS = {
 def test_every_cell_of_a_recipe_has_its_fields_unless_the_block_says_otherwise(name):
     scale, block = BLOCKS[name]
     for chosen in plan._product(block):
-        cell = leaves(msgspec.to_builtins(plan._cell(RAW | {"scale": scale}, chosen, block["recipe"])))
+        cell = leaves(json.loads(msgspec.json.encode(plan._cell(RAW | {"scale": scale}, chosen, block["recipe"]))))
         parts = [RAW["recipes"][block["recipe"]].get(part) for part in ("any", cell["method.name"])]
         recipe = {path: value for part in parts for path, value in leaves(part or {}).items()}
         expected = recipe | leaves(plan._block(chosen))
