@@ -158,8 +158,8 @@ def _reaching(arm: pd.DataFrame, goals: "pd.Series", usual: float, known: pd.Dat
 def accounting(rows: pd.DataFrame, named: str = "") -> pd.DataFrame:
     """What each arm spent by its last epoch, means over seeds, and the accuracy it has for that.
 
-    `named`: a column, such as `arm`, that tells apart what `results.ARM` does not. View-images are images times views; steps are updates; memory is the peak of the process on a CPU, of the allocator
-    on a GPU.
+    `named`: a column, such as `arm`, that tells apart what `results.ARM` does not. View-images are images times views;
+    steps are updates; memory is the peak of the process on a CPU, of the allocator on a GPU.
     """
     final = results.last(results.unique(rows))
     seen = final["view_images"] / final["all_views"]
