@@ -294,7 +294,7 @@ class Pretrain(Config, frozen=True):
     batch: Count
     """Images (not view-images) a step."""
     crops: Crops | None = None
-    """The loss takes them as views like the others; the encoder has them in a pass, and batch statistics, of their own."""
+    """Views like the others to the loss; the encoder has them in a pass, and batch statistics, of their own."""
     batch_norm: Literal["joint", "per_view"] = "joint"
     """joint: all views pass in one batch and share its statistics (as the papers' code); per_view: one pass a view."""
     drop_last: bool = True
