@@ -6,9 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import torch
 from conftest import ROOT
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_workflow import make_study, run
 
@@ -92,18 +91,18 @@ def test_seeds_and_weights_share_a_shape_and_what_costs_time_has_its_own(laptop)
     assert len({config.key(estimate.shape(of)) for of in (cell, *other)}) == 1 + len(other)
 
 
-@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=9), st.integers(1, 4))
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=6), st.integers(1, 3))
 def test_a_makespan_is_within_its_bounds(seconds, places):
     """Graham 1969: the longest first ends within 4/3 − 1/(3 places) of the best, which these lists let us try out."""
     found = estimate.makespan(seconds, places)
     least = max(sum(seconds) / places, max(seconds))
     assert least - 1e-9 <= found <= sum(seconds) + 1e-9
-    if len(seconds) <= 6:
-        tried = (
-            max(sum(s for s, at in zip(seconds, where, strict=True) if at == place) for place in range(places))
-            for where in itertools.product(range(places), repeat=len(seconds))
-        )
-        assert found <= (4 / 3 - 1 / (3 * places)) * min(tried) + 1e-9
+    tried = (
+        max(sum(s for s, at in zip(seconds, where, strict=True) if at == place) for place in range(places))
+        for where in itertools.product(range(places), repeat=len(seconds))
+    )
+    assert found <= (4 / 3 - 1 / (3 * places)) * min(tried) + 1e-9
 
 
 def test_image_counts_are_those_of_the_packed_digits():
@@ -131,8 +130,7 @@ def test_computed_memory_is_the_stated_sum():
     )
 
     def mib(**changed) -> float:
-        with torch.device("meta"):
-            return calibrate.computed_mib(msgspec.structs.replace(of, **changed)) * 2**20
+        return calibrate.computed_mib(msgspec.structs.replace(of, **changed)) * 2**20
 
     weights = nets.parameters_count(nets.build(of.encoder, of.projector, 1, 16, 0)) * 4
     slots = mib() - mib(optimizer=config.Optimizer(name="sgd"))
@@ -141,7 +139,7 @@ def test_computed_memory_is_the_stated_sum():
     kept = mib() - 4 * weights - images
     assert kept > 2 * 8 * 8 * 16**2 * 4  # at least the first feature maps of all views
     doubled = mib(batch=16) - 4 * weights - images
-    assert doubled == pytest.approx(2 * kept, rel=0.02)
+    assert doubled == pytest.approx(2 * kept)
     assert mib(precision="bfloat16") - 4 * weights - images == pytest.approx(kept / 2)
 
 
@@ -161,7 +159,7 @@ def test_a_profile_is_read_with_its_groups_and_limits(monkeypatch):
 
 def test_jobs_are_cut_by_the_limit_and_gathered_by_groups(laptop):
     profile = cluster.Profile(
-        "tried", jobs=10, max_minutes=1, groups={"readout": "r", "table": "d", "figure": "d", "claims": "d", "index": "d"},
+        "tried", jobs=10, max_minutes=1.0, groups={"readout": "r", "table": "d", "figure": "d", "claims": "d", "index": "d"},
         together={"r": 20},
     )  # fmt: skip
     of = Estimate(measured(laptop))

@@ -174,8 +174,6 @@ def _images(count: int, channels: int, side: int, device: "torch.device") -> "to
 
 def _trained(of: Pretrain, device: "torch.device", cap: float) -> Trained:
     """A step of as many images as `cap` seconds allow: on a GPU always the whole batch, whose memory is measured."""
-    import torch
-
     if device.type == "cuda":
         seconds, peak = _step(of, of.batch, device, cap)
         return Trained(shape=of, seconds=seconds, images=of.batch, peak_mib=peak)
@@ -183,8 +181,7 @@ def _trained(of: Pretrain, device: "torch.device", cap: float) -> Trained:
     first = _step(of, few, device, 0.0)[0]
     images = max(few, min(of.batch, int(few * cap / first)))
     seconds = _step(of, images, device, cap)[0] if images > few else first
-    with torch.device("meta"):
-        return Trained(shape=of, seconds=seconds, images=images, peak_mib=computed_mib(of))
+    return Trained(shape=of, seconds=seconds, images=images, peak_mib=computed_mib(of))
 
 
 def _step(of: Pretrain, images: int, device: "torch.device", cap: float) -> tuple[float, float]:
@@ -220,8 +217,8 @@ def _step(of: Pretrain, images: int, device: "torch.device", cap: float) -> tupl
 def computed_mib(of: Pretrain) -> float:
     """GPU memory of a step in MiB: 4 bytes × parameters × (2 + the optimiser's slots), what autograd keeps, the images.
 
-    Autograd's part is counted on PyTorch's meta device, in which tensors have shapes and no contents; in bfloat16 half
-    of it. The views' and the loss's own temporaries are not in it. To be called on the meta device.
+    Autograd's part is counted on a few images, whose share it is, and taken times the batch; in bfloat16 half of it.
+    The views' and the loss's own temporaries are not in it.
     """
     import torch
     from torch.autograd.graph import saved_tensors_hooks
@@ -243,10 +240,11 @@ def computed_mib(of: Pretrain) -> float:
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         parts = [(of.views, size), *([(of.crops.views, of.crops.size)] if of.crops else [])]
         for views, pixels in parts:
-            nets.project(model, torch.empty(views, of.batch, channels, pixels, pixels), of.batch_norm, "float32")
+            nets.project(model, torch.zeros(views, FEW, channels, pixels, pixels), of.batch_norm, "float32")
     slots = 2 if of.optimizer.name in ("adam", "adamw") else 1
     weights = 4 * nets.parameters_count(model) * (2 + slots) + config.head_bytes(of, count)
-    activations = sum(tensor.nbytes for tensor in saved.values()) / (2 if of.precision == "bfloat16" else 1)
+    activations = sum(tensor.nbytes for tensor in saved.values()) * of.batch / FEW
+    activations /= 2 if of.precision == "bfloat16" else 1
     return (weights + activations + count * channels * side**2) / 2**20
 
 

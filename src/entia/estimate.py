@@ -188,12 +188,13 @@ class Estimate:
 
     def __init__(self, calibration: Calibration) -> None:
         self.calibration = calibration
-        self._trained = {config.key(of.shape): of for of in calibration.trained}
+        self._trained = {of.shape: of for of in calibration.trained}
+        self._found: dict[Pretrain, tuple[Trained, float]] = {}
         self._embedded = {(of.encoder, of.side, of.channels, of.threads): of.seconds for of in calibration.embedded}
 
     def is_measured(self, cell: Pretrain) -> bool:
         """Whether the cell's own shape was measured, not one like it."""
-        return config.key(shape(cell)) in self._trained
+        return shape(cell) in self._trained
 
     def training(self, cell: Pretrain) -> float:
         """Seconds of its steps alone, which is what its log holds."""
@@ -218,11 +219,14 @@ class Estimate:
                 return self.calibration.start["readout"] + self._reading(stage)
 
     def _like(self, cell: Pretrain) -> tuple[Trained, float]:
-        """The measured shape most like a cell's, and how much more a step of the cell's images has to do."""
-        wanted = shape(cell)
-        exact = self._trained.get(config.key(wanted))
-        if exact is not None:
-            return exact, 1.0
+        """The measured shape most like a cell's, and how much more an image of the cell has to do."""
+        if cell not in self._found:
+            wanted = shape(cell)
+            exact = self._trained.get(wanted)
+            self._found[cell] = self._nearest(wanted) if exact is None else (exact, 1.0)
+        return self._found[cell]
+
+    def _nearest(self, wanted: Pretrain) -> tuple[Trained, float]:
         effort = _effort(wanted)
 
         def unlikeness(found: Trained) -> tuple[bool, bool, float]:
