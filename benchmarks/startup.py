@@ -2,8 +2,8 @@
 
     python benchmarks/startup.py [ROUNDS]
 
-Every line is a fresh process; lines take turns. `entia STAGE --help` is what every call pays; `imports of STAGE` is what
-the stage pays before it reads its first image; the last lines are floors that no code of ours can go under.
+Every line is a fresh process; lines take turns. `entia STAGE --help` is what every call pays; `imports of STAGE` is
+what the stage pays before it reads its first image; the last lines are floors that no code of ours can go under.
 """
 
 import os
