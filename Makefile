@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 .DEFAULT_GOAL := all
-.PHONY: all test check format lock plan pull prune clean help
+.PHONY: all test check benchmarks format lock plan pull prune clean help
 
 all: .venv/ready  ## run the study of params.yaml on all cores; print its tables
 	@$(RUN) snakemake --cores all --quiet reason
@@ -24,6 +24,10 @@ format: .venv/ready  ## format all code
 	@$(RUN) ruff format src tests benchmarks workflow
 	@$(RUN) ruff check --fix-only src tests benchmarks workflow
 	@$(RUN) snakefmt Snakefile workflow
+
+benchmarks: .venv/ready  ## speed beside peers, on this machine: about half an hour (reports/benchmarks/)
+	@for each in losses views step training readout startup sharing ratios; do \
+	  echo "$$each:"; $(BIN)/python benchmarks/$$each.py || exit 1; done
 
 plan: .venv/ready  ## which cells each table and figure needs, and how many are done
 	@$(RUN) entia plan

@@ -10,16 +10,14 @@ method is run once a round, in turn, so that a busy machine slows all of them. T
 """
 
 import argparse
-import csv
-import platform
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from side_by_side import processor, write
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from threadpoolctl import threadpool_limits
 
@@ -27,7 +25,6 @@ from entia import readout, spectrum
 from entia.config import AdamProbe, Logistic, Neighbours, Ridge
 from entia.readout import Features, Problem
 
-REPORT = Path(__file__).parents[1] / "reports" / "benchmarks" / "readout.csv"
 LAMBDA = 1e-4
 CLASSES = 10
 
@@ -126,16 +123,9 @@ def measure(timed: list[Timed], rounds: int) -> tuple[dict[str, list[float]], di
     return seconds, accuracy
 
 
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def write(
+def save(
     timed: list[Timed], seconds: dict[str, list[float]], accuracy: dict[str, float], rows: int, width: int
 ) -> None:
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
     reference = median(seconds["adam, the papers' protocol"])
     machine = {
         "rows": rows,
@@ -159,10 +149,7 @@ def write(
         }
         for each in timed
     ]
-    with REPORT.open("w", newline="") as file:
-        table = csv.DictWriter(file, [*lines[0], *machine], lineterminator="\n")
-        table.writeheader()
-        table.writerows(line | machine for line in lines)
+    write("readout", [line | machine for line in lines])
 
 
 def main() -> None:
@@ -178,7 +165,7 @@ def main() -> None:
     for each in methods(draw(500, 500, 500, 8, seed=1), [], 1, 1)[:7]:
         each.run()  # what a first call imports is not what is timed
     seconds, accuracy = measure(timed, arguments.rounds)
-    write(timed, seconds, accuracy, rows, width)
+    save(timed, seconds, accuracy, rows, width)
 
     def ratio(slow: str, fast: str) -> str:
         return f"{slow} / {fast}: {median(seconds[slow]) / median(seconds[fast]):.2f}"

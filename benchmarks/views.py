@@ -7,15 +7,14 @@ wall clock, and this less), as the median over repeats with the least and the gr
 are not charged for stacking a batch. Writes reports/benchmarks/views.csv.
 """
 
-import platform
 import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import pandas as pd
 import torch
+from side_by_side import REPORTS, processor
 from torch import Tensor
 
 from entia.config import Augmentation
@@ -25,7 +24,6 @@ BATCH, VIEWS, SIDE = 256, 2, 32
 POLICY = Augmentation(mean=(125.307, 122.961, 113.8575), std=(51.5865, 50.847, 51.255))
 MEAN, STD = [m / 255 for m in POLICY.mean], [s / 255 for s in POLICY.std]
 JITTER = (POLICY.brightness, POLICY.contrast, POLICY.saturation, POLICY.hue)
-REPORT = Path(__file__).parents[1] / "reports" / "benchmarks" / "views.csv"
 OURS, PIL, KORNIA = "entia", "torchvision, PIL, one image at a time", "kornia, eager, whole batch"
 
 
@@ -71,14 +69,6 @@ def rate(run: Callable[[], object]) -> float:
     return BATCH * VIEWS / (time.process_time() - start)
 
 
-def processor() -> str:
-    """The CPU's name; where the system does not tell, its architecture."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def measure(repeats: int) -> pd.DataFrame:
     pixels = torch.randint(
         0, 256, (BATCH, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -106,8 +96,8 @@ def main() -> None:
     )
     print(table.iloc[:, :5].to_string(index=False))
     print(f"view-images a second of CPU time, one thread; {processor()}, torch {torch.__version__}")
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(REPORT, index=False)
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    table.to_csv(REPORTS / "views.csv", index=False)
 
 
 if __name__ == "__main__":

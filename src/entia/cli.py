@@ -185,7 +185,15 @@ def index(arguments: argparse.Namespace) -> None:
 
     found = plan.load(PARAMS)
     claims = (found.folder / "claims.md").read_text()
-    store.write_text(found.folder / "index.html", page.html(found, _tables(found), claims))
+    speed = Path("reports/benchmarks/ratios.md")
+    text = page.html(
+        found,
+        _tables(found),
+        claims,
+        speed.read_text() if speed.exists() else "",
+        os.path.relpath(speed.parent, found.folder),
+    )
+    store.write_text(found.folder / "index.html", text)
 
 
 def results_(arguments: argparse.Namespace) -> None:

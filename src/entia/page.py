@@ -9,17 +9,23 @@ table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .7rem;border-bo
 img{max-width:100%}h2{margin-top:3rem}.note{color:#666;font-size:.85rem}"""
 
 
-def html(plan: Plan, tables: dict[str, str], claims: str) -> str:
-    """The page: a line for each claim's verdict, then every artefact in the order of params.yaml.
+def html(plan: Plan, tables: dict[str, str], claims: str, speed: str = "", benchmarks: str = "") -> str:
+    """The page: a line for each claim's verdict, then every artefact in the order of params.yaml, then speed.
 
-    The claims' parts are left to their file. Tables come from their Markdown, figures by their files' names.
+    The claims' parts are left to their file. Tables come from their Markdown, figures by their files' names. `speed` is
+    the benchmarks' table, empty where none has run, and `benchmarks` the way from the page to their folder.
     """
-    parts = [_table(a, tables[a]) if a in tables else _figure(a, report.title) for a, report in plan.reports.items()]
+    parts = [
+        _table(a, tables[a], f"tables/{a}.csv tables/{a}.tex") if a in tables else _figure(a, report.title)
+        for a, report in plan.reports.items()
+    ]
+    if speed:
+        parts.append(_speed(speed, benchmarks))
     title = f"entia: {plan.scale} scale"
     summary = claims.split("\n## ", 1)[0]
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{STYLE}</style>\n'
-        f"<h1>{title}</h1>\n{_table('claims', summary)}{''.join(parts)}</html>\n"
+        f"<h1>{title}</h1>\n{_table('claims', summary, 'claims.md claims.json')}{''.join(parts)}</html>\n"
     )
 
 
@@ -31,13 +37,17 @@ def _figure(artefact: str, title: str) -> str:
     )
 
 
-def _table(artefact: str, markdown: str) -> str:
+def _speed(markdown: str, folder: str) -> str:
+    image = f'<img src="{folder}/ratios.png" alt="Times as fast as peers, with the targets">\n'
+    return _table("speed", markdown, f"{folder}/ratios.csv {folder}/ratios.svg") + image
+
+
+def _table(artefact: str, markdown: str, files: str) -> str:
     title, *lines = [line for line in markdown.splitlines() if line]
     cells = [[escape(cell.strip()) for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")]
     notes = [escape(line) for line in lines if not line.startswith("|")]
     head, _, *body = cells
     rows = "".join(_row(row, "td") for row in body)
-    files = "claims.md claims.json" if artefact == "claims" else f"tables/{artefact}.csv tables/{artefact}.tex"
     links = " ".join(f'<a href="{file}">{file.rsplit(".", 1)[1]}</a>' for file in files.split())
     return (
         f'<h2 id="{artefact}">{escape(title.strip("*"))}</h2>\n<table>\n{_row(head, "th")}{rows}</table>\n'
