@@ -18,11 +18,6 @@ except configs.Problem as problem:
 if workflow.is_main_process and not workflow.dryrun and machines.take_over(Path.cwd()):
     print("The last run here was killed: going on from what it left.", file=sys.stderr)
 
-# Snakemake's limit on submissions looks again a second after each look, and each finished job adds a look: after some
-# hundred jobs it takes a core of its own. Jobs of this machine need no such limit.
-if workflow.executor_plugin and workflow.executor_plugin.common_settings.local_exec:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/cells.smk"
