@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_workflow import ENVIRONMENT, artefacts, jobs, make_study, refused, run
+from test_workflow import ENVIRONMENT, artefacts, edit, jobs, make_study, refused, run
 
 pytestmark = pytest.mark.workflow
 
@@ -55,8 +55,7 @@ def test_what_was_made_without_snakemake_is_taken_up_and_nothing_is_made_again(s
     run(study, "snakemake", "--cores", "2", "--quiet", "reason")
     assert jobs(study) == {} and artefacts(study) == before
     # recorded with its code: an edit is seen, as of artefacts that Snakemake made
-    source = study / "src/entia/readout.py"
-    source.write_text(source.read_text() + "\nEDITED = 1\n")
+    edit(study, "readout")
     assert jobs(study).get("readout") == 3 and "pretrain" not in jobs(study)
 
 
@@ -67,8 +66,7 @@ def test_nothing_is_taken_up_where_something_is_damaged_or_of_older_code(study):
     assert f"{damaged.relative_to(study)}: damaged" in refused(study, "entia", "adopt")
     assert f"{damaged.relative_to(study)}: damaged" in refused(study, "entia", "plan", "--commands")
     damaged.write_bytes(whole)
-    source = study / "src/entia/readout.py"
-    source.write_text(source.read_text() + "\nEDITED = 1\n")
+    edit(study, "readout")
     assert "older code" in refused(study, "entia", "adopt")
     assert not (study / ".snakemake/metadata").exists()
     assert [command.split()[1] for command in listed(study)][:3] == ["readout"] * 3

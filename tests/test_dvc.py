@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-from test_workflow import ENVIRONMENT, artefacts, change, jobs, make_study
+from test_workflow import ENVIRONMENT, artefacts, change, edit, jobs, make_study
 
 from entia import check, plan
 
@@ -392,8 +392,7 @@ def test_another_cells_artefact_under_a_cells_name_is_foreign_and_never_used(stu
 
 
 def test_results_of_older_code_and_of_other_raw_data_are_told_apart(study):
-    source = study / "src/entia/readout.py"
-    source.write_text(source.read_text() + "\nEDITED = 1\n")
+    edit(study, "readout")
     assert re.search(r"10 current, 3 older code, 0 missing, 0 foreign", entia(study, "check"))
     file = first_of(study, "checkpoints", ".safetensors")
     tensors, head = check.store.read_tensors(file)

@@ -161,10 +161,27 @@ def test_a_change_of_params_reruns_what_has_it_and_what_follows(case, options, s
     assert jobs(study, *options) == wanted
 
 
+EDITS = {
+    "losses/redundancy": ("    x = _standardise(", "    _ = weight\n    x = _standardise("),
+    "losses/contrastive": ("    x = F.normalize(", "    _ = form\n    x = F.normalize("),
+    "readout": ("    for problem in problems:\n", "    _ = classes\n    for problem in problems:\n"),
+    "figures": ("    options = report.options\n", "    options = report.options\n    _ = scale\n"),
+    "cli": ("def main() -> None:", "EDITED = 1\n\n\ndef main() -> None:"),
+}
+"""In each module an edit of a function that stages run, one that changes no result."""
+
+
+def edit(folder: Path, module: str) -> None:
+    source = folder / f"src/entia/{module}.py"
+    old, new = EDITS[module]
+    assert old in source.read_text()
+    source.write_text(source.read_text().replace(old, new, 1))
+
+
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
-        ("losses/redundancy", {"pretrain": 3}),
+        ("losses/redundancy", {"pretrain": 2}),  # the edit is Barlow Twins' alone
         ("losses/contrastive", {}),
         ("readout", {"readout": 3}),
         ("figures", {"figure": 1}),
@@ -173,10 +190,9 @@ def test_a_change_of_params_reruns_what_has_it_and_what_follows(case, options, s
 )
 def test_an_edit_of_code_reruns_the_stages_that_use_it_and_a_comment_none(module, rules, study):
     source = study / f"src/entia/{module}.py"
-    text = source.read_text()
-    source.write_text(text + "\n# a comment\n")
+    source.write_text(source.read_text() + "\n# a comment\n")
     assert jobs(study) == {}
-    source.write_text(text + "\nEDITED = 1\n")
+    edit(study, module)
     found = jobs(study)
     assert {rule: found.get(rule) for rule in rules} == rules and bool(found) == bool(rules)
     assert rules.get("pretrain") or "pretrain" not in found
