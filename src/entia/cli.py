@@ -6,6 +6,7 @@ prints it) or its key alone. Heavy libraries are imported where a command needs 
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
