@@ -317,8 +317,8 @@ def test_the_entries_of_a_stage_are_what_the_command_uses():
     modules = {entry.split(".")[0] for entries in provenance.ENTRIES.values() for entry in entries}
     stages = {"subset": ("subset",), "pretrain": ("_train",), "embed": ("embed",), "readout": ("readout", "_features")}
     for stage, functions in stages.items():
-        nodes = [node for name in functions for part in provenance._top("cli")[name] for node in ast.walk(part)]
-        used = {(module, name) for module, name in provenance._named("cli", nodes) if module in modules and name}
+        nodes = [node for name in functions for part in provenance._top("stages")[name] for node in ast.walk(part)]
+        used = {(module, name) for module, name in provenance._named("stages", nodes) if module in modules and name}
         assert {f"{module}.{name}" for module, name in used} - {*provenance.BESIDE} == {*provenance.ENTRIES[stage]}
 
 

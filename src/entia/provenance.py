@@ -18,7 +18,10 @@ from entia.config import Stage
 
 HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors")
-BESIDE = ("provenance", "plan", "store", "check", "machines", "cli", "config.label", "pretrain.is_resident")
+BESIDE = (
+    "provenance", "plan", "store", "check", "machines", "cli", "stages", "unfinished", "adopt", "overview", "calibrate",
+    "estimate", "cluster", "config.label", "pretrain.is_resident",
+)  # fmt: skip
 """What reads, writes, names and places, and touches no number."""
 ENTRIES = {
     "subset": ("datasets.read", "datasets.pack"),
