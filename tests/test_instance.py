@@ -164,7 +164,8 @@ def started() -> dict[tuple[float, int], tuple[float, float]]:
         run = pretrain._Run(config, data, None)
         seen: list[Tensor] = []
         run.objective.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
-        loss = run.step(torch.arange(0, 4000, 8), 1, 0)["loss"]
+        rows = torch.arange(0, 4000, 8)
+        loss = run.step(run.data.pixels[rows], rows, 1, 0)["loss"]
         found[smoothing, seed] = float(loss), float(seen[0].detach().square().mean())
     return found
 
