@@ -8,7 +8,7 @@ from snakemake.utils import min_version
 
 min_version("9.18")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-from entia import config as configs, machines, plan as plans, provenance
+from entia import config as configs, job as jobs, machines, plan as plans, provenance
 
 try:
     PLAN = plans.load("params.yaml")
@@ -31,6 +31,11 @@ onstart:
             job.rule.name == "pretrain" for job in workflow.dag.needrun_jobs()
         ),
     )
+    if (
+        workflow.executor_plugin.name == "local"
+        and not workflow.deployment_settings.deployment_method
+    ):
+        jobs.start()
 
 
 rule all:

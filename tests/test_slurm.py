@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from test_dvc import track
 from test_workflow import ENVIRONMENT, artefacts, change, make_study
 
 from entia import machines, plan
@@ -68,14 +69,21 @@ def until(what: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def start(cluster: dict[str, str], folder: Path, *more: str) -> subprocess.Popen[str]:
+def start(
+    cluster: dict[str, str], folder: Path, *more: str, command: tuple[str, ...] = SNAKEMAKE
+) -> subprocess.Popen[str]:
     def interruptible() -> None:  # a process started in the background would ignore Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    command = [*SNAKEMAKE, *more]
     with (folder / "controller.txt").open("w") as log:
         return subprocess.Popen(
-            command, cwd=folder, env=cluster, stdout=log, stderr=log, start_new_session=True, preexec_fn=interruptible
+            [*command, *more],
+            cwd=folder,
+            env=cluster,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=interruptible,
         )
 
 
@@ -103,7 +111,7 @@ class Watch(threading.Thread):
     def gpu_of(self, process: Path) -> str | None:
         try:
             command = (process / "cmdline").read_bytes().split(b"\0")
-            if b"entia.cli" not in command or b"pretrain" not in command or (process / "cwd").readlink() != self.folder:
+            if b"entia.job" not in command or b"pretrain" not in command or (process / "cwd").readlink() != self.folder:
                 return None
             variables = (process / "environ").read_bytes().split(b"\0")
         except OSError:  # it just ended
@@ -185,6 +193,65 @@ def restart_slurmd(cluster: dict[str, str]) -> None:
     os.kill(int((folder / "run/slurmd.pid").read_text()), signal.SIGTERM)
     time.sleep(1)
     subprocess.run(["slurmd", "-f", folder / "slurm.conf"], env=cluster, check=True)
+
+
+def preempt(cluster: dict[str, str]) -> None:
+    """Has a job of a higher tier take both GPUs for a moment."""
+    ask(
+        cluster,
+        "sbatch",
+        "--wait",
+        "--partition=urgent",
+        "--gpus=2",
+        "--mem=100",
+        "--output=/dev/null",
+        "--wrap=sleep 1",
+    )
+
+
+def fail_node(cluster: dict[str, str]) -> None:
+    """Has SLURM take the node for lost, and a moment later for found."""
+    node = socket.gethostname().split(".")[0]
+    ask(cluster, "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+    ask(cluster, "scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
+def two_train(cluster: dict[str, str], folder: Path) -> list[str]:
+    """The jobs of two cells that train, both with a saved epoch."""
+    until(lambda: len(jobs(cluster, folder, "rule_pretrain")) == 2 and len(training(folder)) >= 2)
+    return jobs(cluster, folder, "rule_pretrain")
+
+
+def test_dvc_repro_by_job_arrays_survives_preemption_a_time_limit_and_a_lost_node(cluster, local, tmp_path):
+    folder = long_study(tmp_path)
+    track(folder)
+    profile = folder / "workflow/profiles/slurm/config.yaml"
+    settings = {
+        "slurm-array-jobs": "pretrain", "slurm-init-seconds-before-status-checks": 1, "latency-wait": 5, "cores": 2,
+        "slurm-requeue": True,
+    }  # fmt: skip
+    profile.write_text(profile.read_text() + "".join(f"{key}: {value}\n" for key, value in settings.items()))
+    run = start({**cluster, "WF_PROFILE": "profiles/slurm"}, folder, command=("dvc", "repro"))
+
+    preempted = two_train(cluster, folder)
+    preempt(cluster)
+    requeued = [ask(cluster, "scontrol", "show", "job", job) for job in preempted]
+    assert all("Restarts=1" in shown for shown in requeued)
+
+    late, _ = two_train(cluster, folder)
+    ask(cluster, "scontrol", "update", f"JobId={late}", "EndTime=now+1")
+    until(lambda: "JobState=TIMEOUT" in ask(cluster, "scontrol", "show", "job", late))
+
+    lost = two_train(cluster, folder)
+    fail_node(cluster)
+    until(lambda: not set(lost) & set(jobs(cluster, folder)))
+
+    assert run.wait(400) == 0, said(folder)[-5000:]
+    made = artefacts(folder)
+    assert made.pop("reports/metrics.json") and made == local
+    assert "up to date" in subprocess.run(
+        ["dvc", "status"], cwd=folder, env=cluster, check=True, capture_output=True, text=True
+    ).stdout  # fmt: skip
 
 
 def test_a_cell_cut_into_five_jobs_by_slurms_signal_gives_the_bytes_of_an_uncut_one(cluster, local, tmp_path):

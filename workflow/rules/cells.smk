@@ -16,7 +16,7 @@ rule subset:
     message:
         "subset: {WORDS:subset/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src exec python -m entia.cli subset {wildcards.cell} > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.job subset {wildcards.cell} > {log} 2>&1"
 
 
 rule pretrain:
@@ -40,7 +40,7 @@ rule pretrain:
     message:
         "pretrain: {WORDS:pretrain/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src exec python -m entia.cli pretrain {wildcards.cell} > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.job pretrain {wildcards.cell} > {log} 2>&1"
 
 
 rule embed:
@@ -63,7 +63,7 @@ rule embed:
     message:
         "embed: {WORDS:embed/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src exec python -m entia.cli embed {wildcards.cell} > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.job embed {wildcards.cell} > {log} 2>&1"
 
 
 rule readout:
@@ -83,4 +83,4 @@ rule readout:
     message:
         "readout: {WORDS:readout/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src exec python -m entia.cli readout {wildcards.cell} > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.job readout {wildcards.cell} > {log} 2>&1"

@@ -20,7 +20,7 @@ rule table:
     message:
         "table {wildcards.artefact}"
     shell:
-        "PYTHONPATH=src python -m entia.cli report {wildcards.artefact} > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.job report {wildcards.artefact} > {log} 2>&1"
 
 
 rule figure:
@@ -38,7 +38,7 @@ rule figure:
     message:
         "figure {wildcards.artefact}"
     shell:
-        "PYTHONPATH=src python -m entia.cli report {wildcards.artefact} > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.job report {wildcards.artefact} > {log} 2>&1"
 
 
 rule claims:
@@ -63,7 +63,7 @@ rule claims:
     message:
         "claims: {output[0]}"
     shell:
-        "PYTHONPATH=src python -m entia.cli claims > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.job claims > {log} 2>&1"
 
 
 rule index:
@@ -92,4 +92,4 @@ rule index:
     message:
         "report: {output}"
     shell:
-        "PYTHONPATH=src python -m entia.cli index > {log} 2>&1"
+        "PYTHONPATH=src exec python -m entia.job index > {log} 2>&1"
