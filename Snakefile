@@ -25,6 +25,9 @@ include: "workflow/rules/reports.smk"
 
 
 onstart:
+    # `jobs` or `--cores` limits what runs at once. A limit on submissions a second has Snakemake look at all waiting jobs
+    # once a second for every job that ever ended, which soon keeps a core busy.
+    workflow.scheduler.job_rate_limiter = None
     machines.begin(
         slurm=workflow.executor_plugin.name == "slurm",
         trains=any(

@@ -51,6 +51,7 @@ rule embed:
         PATTERNS["embed"][0],
     log:
         "logs/embed/{cell}.log",
+    priority: FINISH
     conda:
         "../envs/main.yaml"
     threads: lambda wildcards: of("embed")(wildcards).pretrain.threads
@@ -73,6 +74,7 @@ rule readout:
         PATTERNS["readout"][0],
     log:
         "logs/readout/{cell}.log",
+    priority: FINISH
     conda:
         "../envs/main.yaml"
     resources:

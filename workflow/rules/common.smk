@@ -67,6 +67,9 @@ def minutes(stage):
     )
 
 
+FINISH = 1000  # a cell that is trained is read out before the next begins: an interrupted study has results
+
+
 def longest_first(wildcards):
     """A priority: twice the work is one more."""
     return round(math.log2(1 + machines.work(of("pretrain")(wildcards))))
