@@ -14,7 +14,7 @@ from test_workflow import make_study, run
 from entia import calibrate, cluster, config, estimate, machines, nets, overview, plan
 from entia.estimate import Calibration, Embedded, Estimate, Read, Trained
 
-START = {"subset": 1.0, "pretrain": 4.0, "embed": 4.0, "readout": 1.0, "report": 2.0}
+START = {"subset": 1.0, "pretrain": 4.0, "embed": 4.0, "readout": 1.0, "report": 2.0, "job": 0.25}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,7 @@ def test_a_measured_cell_takes_its_steps(laptop):
         assert of.is_measured(cell) and of.peak_mib(cell) == found.peak_mib
         assert of.training(cell) == pytest.approx(estimate.steps(cell) * found.seconds)
         assert of.seconds(cell) == pytest.approx(4 + of.training(cell))
+        assert Estimate(of.calibration, copied=True).seconds(cell) == pytest.approx(0.25 + of.training(cell))
 
 
 def test_what_was_not_measured_is_scaled_by_multiply_adds(laptop):
@@ -212,6 +213,7 @@ def test_a_calibration_by_the_real_command_is_of_this_machine_and_of_every_shape
     assert overview.is_here(found) and all(Estimate(found).is_measured(cell) for cell in cells)
     for cell in cells:  # not even a slow machine is out by a thousand
         assert 1e-3 < Estimate(found).training(cell) < 1e3
+    assert found.start["job"] < found.start["pretrain"]
     text = run(folder, "entia", "plan").stdout
     assert "the whole study:" in text and "off: measured" not in text
     name = next(iter(plan.load(folder / "params.yaml").pretrains))

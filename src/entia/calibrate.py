@@ -34,6 +34,17 @@ IMPORTS = {
     "report": "from entia import figures, results, tables",
 }
 """What a stage's process does before its work, besides reading params.yaml. Embedding starts as pretraining does."""
+JOB = """
+import subprocess, time
+from entia import job, plan
+job.start()
+for _ in range(2):
+    begin = time.perf_counter()
+    subprocess.run(["python", "-m", "entia.job", "pretrain", "--help"], check=True, stdout=subprocess.DEVNULL)
+    plan.load("params.yaml")
+print(time.perf_counter() - begin)
+"""
+"""The second of two jobs that are copies (the first waits for imports), with what each reads."""
 FEW = 4
 """Images of the first, trying step."""
 
@@ -128,6 +139,7 @@ def _measure(wanted: Study, seconds: float) -> Measured:
     start = {stage: _seconds(lambda: _run(text)) for stage, text in IMPORTS.items()}  # noqa: B023
     start["embed"] = start["pretrain"]
     device = stages.take_device(wanted.shapes[0].threads if wanted.shapes else 1)
+    start["job"] = _job(device)
     written, read = _files()
     cap = max(0.02, seconds / 10 / (1 + len(wanted.embeds) + len(wanted.probes)))
     embedded = [_embedded(embed, device, cap) for embed in wanted.embeds]
@@ -145,6 +157,14 @@ def _measure(wanted: Study, seconds: float) -> Measured:
 def _run(imports: str) -> None:
     command = "from pathlib import Path; from entia import cli, plan; plan.load(cli.PARAMS); "
     subprocess.run([sys.executable, "-c", command + imports], check=True)
+
+
+def _job(device: "torch.device") -> float:
+    """Seconds of a job that is a copy of a process, until it knows its stage; then those of a GPU's start."""
+    import torch
+
+    found = subprocess.run([sys.executable, "-c", JOB], check=True, stdout=subprocess.PIPE)
+    return float(found.stdout) + _seconds(lambda: torch.zeros(1, device=device))
 
 
 def _seconds(call: Callable[[], object]) -> float:

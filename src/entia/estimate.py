@@ -81,7 +81,8 @@ class Calibration(Config, frozen=True):
     torch: str
     code: str
     start: dict[str, float]
-    """Seconds until a process has imported what its stage needs; `report`: a table or figure."""
+    """Seconds until a process has imported what its stage needs; `report`: a table or figure; `job`: a copy of a
+    process that has (`entia.job`), until it knows its stage, a GPU's start included."""
     written: float
     """Seconds a MiB of embeddings, compressed; `read` back likewise."""
     read: float
@@ -184,10 +185,14 @@ def problem(readout: Readout) -> tuple[int, int, int]:
 
 
 class Estimate:
-    """Seconds and memory of any stage on the calibrated machine."""
+    """Seconds and memory of any stage on the calibrated machine.
 
-    def __init__(self, calibration: Calibration) -> None:
+    With `copied`, as Snakemake runs them on its own machine: jobs are copies of a process, which imports once.
+    """
+
+    def __init__(self, calibration: Calibration, copied: bool = False) -> None:
         self.calibration = calibration
+        self._copied = copied
         self._trained = {of.shape: of for of in calibration.trained}
         self._found: dict[Pretrain, tuple[Trained, float]] = {}
         self._embedded = {(of.encoder, of.side, of.channels, of.threads): of.seconds for of in calibration.embedded}
@@ -210,13 +215,17 @@ class Estimate:
         """From a stage's start to its end."""
         match stage:
             case Subset():
-                return self.calibration.start["subset"]
+                return self.start("subset")
             case Pretrain():
-                return self.calibration.start["pretrain"] + self.training(stage)
+                return self.start("pretrain") + self.training(stage)
             case Embed():
-                return self.calibration.start["embed"] + self._embedding(stage)
+                return self.start("embed") + self._embedding(stage)
             case Readout():
-                return self.calibration.start["readout"] + self._reading(stage)
+                return self.start("readout") + self._reading(stage)
+
+    def start(self, stage: str) -> float:
+        """What each job of a stage, or the drawing of an artefact (`report`), takes before its work."""
+        return self.calibration.start["job" if self._copied else stage]
 
     def _like(self, cell: Pretrain) -> tuple[Trained, float]:
         """The measured shape most like a cell's, and how much more an image of the cell has to do."""

@@ -43,7 +43,7 @@ def is_here(found: Calibration) -> bool:
 def artefacts(plan: Plan, data: Path, found: Calibration | None, about: str) -> str:
     """A row an artefact, then the whole study, each shared cell once."""
     done = {name for name, cell in plan.pretrains.items() if store.path(data, cell).exists()}
-    of = Estimate(found) if found else None
+    of = Estimate(found, copied=True) if found else None
     ratios = measured(plan, data, of) if of else {}
     times = f"{'time':>8} {'GPU MiB':>8} {'off':>5}" if of else ""
     lines = [f"scale {plan.scale}; an artefact's cells are its pretraining runs", ""]
@@ -69,7 +69,7 @@ def _times(
 ) -> str:
     """An artefact's time, alone, from nothing; its largest cell's GPU memory; measured by estimated time."""
     stages = _with_parents(plan.readouts[name] for name in readouts)
-    seconds = estimate.makespan(estimate.chains(stages, of), of.calibration.places) + of.calibration.start["report"]
+    seconds = estimate.makespan(estimate.chains(stages, of), of.calibration.places) + of.start("report")
     peak = max((of.peak_mib(plan.pretrains[cell]) for cell in cells), default=0.0)
     return f"{duration(seconds):>8} {peak:8,.0f} {_off(ratios[cell] for cell in cells if cell in ratios):>5}"
 
@@ -94,7 +94,7 @@ def _off(pairs: Iterable[tuple[float, float]]) -> str:
 def _totals(plan: Plan, data: Path, of: Estimate, ratios: Mapping[str, tuple[float, float]]) -> list[str]:
     everything = [stage for step in STAGES for stage in plan.of(step).values()]
     left = [stage for stage in everything if not store.path(data, stage).exists()]
-    drawing = len(plan.reports) * of.calibration.start["report"]
+    drawing = len(plan.reports) * of.start("report")
     parts = {step: sum(of.seconds(stage) for stage in plan.of(step).values()) for step in STAGES}
     scaled = sum(not of.is_measured(cell) for cell in plan.pretrains.values())
     lines = [

@@ -6,6 +6,7 @@ block stands for the product of its axes.
 """
 
 import difflib
+import functools
 import itertools
 import math
 import re
@@ -238,6 +239,7 @@ def _wrong(kind: Any, value: Any, path: str, partial: bool) -> Iterator[str]:
                 yield f"{path}.{info.name}: missing"
 
 
+@functools.cache
 def _fields(struct: type[Struct]) -> dict[str, Any]:
     hints = typing.get_type_hints(struct, include_extras=True)
     return {name: hints[name] for name in struct.__struct_fields__}
