@@ -10,12 +10,17 @@ min_version("9.18")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from entia import config as configs, job as jobs, machines, plan as plans, provenance
 
+RUNS = workflow.is_main_process and not workflow.dryrun
 try:
     PLAN = plans.load("params.yaml")
+    if RUNS:
+        machines.check_writable(
+            [".", ".snakemake", "logs", "data", *Path("data").iterdir(), PLAN.folder]
+        )
 except configs.Problem as problem:
     sys.exit(f"entia: {problem}")
 
-if workflow.is_main_process and not workflow.dryrun and machines.take_over(Path.cwd()):
+if RUNS and machines.take_over(Path.cwd()):
     print("The last run here was killed: going on from what it left.", file=sys.stderr)
 
 

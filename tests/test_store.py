@@ -2,6 +2,9 @@ import errno
 import itertools
 import json
 import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -154,6 +157,32 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_full_disk_and_a_closed_folder_are_named_with_the_remedy(number, words, tmp_path):
     with pytest.raises(Problem, match=words), store.whole(tmp_path / "a.txt"):
         raise OSError(number, os.strerror(number))
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 32 KiB."""
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", tmp_path]).returncode:
+        pytest.skip("root alone can mount a file system")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # h5py's, when it closes the file again
+@pytest.mark.parametrize("kind", ["hdf5", "tensors", "json", "log"])
+def test_what_a_full_disk_cannot_hold_is_named_and_what_it_holds_stays(kind, small_disk):
+    noise = np.random.default_rng(0).standard_normal(2**14)  # 128 KiB
+    write = {
+        "hdf5": lambda target: store.write_hdf5(target, {"a": noise}, {"config": {}}),
+        "tensors": lambda target: store.write_tensors(target, {"a": torch.from_numpy(noise)}, {}),
+        "json": lambda target: store.write_json(target, {"a": noise.tolist()}, {}),
+        "log": lambda target: store.write_log(target, [{"epoch": n, "loss": float(x)} for n, x in enumerate(noise)]),
+    }[kind]
+    target = small_disk / "artefact"
+    target.write_bytes(b"what was there")
+    with pytest.raises(Problem, match=f"{small_disk}: the disk is full; free some room and run again"):
+        write(target)
+    assert [path.name for path in small_disk.iterdir()] == ["artefact"] and target.read_bytes() == b"what was there"
 
 
 def test_an_artefact_holds_its_whole_config(tmp_path):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -319,7 +320,7 @@ def test_a_truncated_artefact_is_named_and_never_used(kind, stage, study):
 
 
 def test_two_runs_at_once_the_second_says_so_and_exits(study):
-    change(study, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 40}))
+    change(study, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 400}))
     first = subprocess.Popen(
         ["snakemake", "--cores", "1"],
         cwd=study,
@@ -338,8 +339,24 @@ def test_two_runs_at_once_the_second_says_so_and_exits(study):
         first.wait()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; test_store.py tests the message itself")
-def test_a_read_only_folder_is_named(study):
+@pytest.fixture
+def closed(study) -> Iterator[Path]:
+    """A folder of the study that nobody can write to."""
+    folder = study / "data/checkpoints"
+    if os.geteuid() != 0:
+        folder.chmod(0o555)
+        yield folder
+        return
+    for options in (["--bind", folder], ["-o", "remount,ro,bind"]):  # root may write wherever a mode alone forbids it
+        if subprocess.run(["mount", *options, folder]).returncode:
+            pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_read_only_folder_is_named_before_anything_runs(study, closed):
+    before = artefacts(study)
     change(study, lambda raw: raw["defaults"].update({"seed": 5}))
-    (study / "data/checkpoints").chmod(0o555)
-    assert "data/checkpoints: cannot be written" in refused(study, "snakemake", "--cores", "2")
+    text = refused(study, "snakemake", "--cores", "2")
+    assert text.splitlines()[-1] == "entia: data/checkpoints: cannot be written; make it writable and run again"
+    assert artefacts(study) == before

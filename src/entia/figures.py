@@ -100,6 +100,8 @@ def width_curve(rows: pd.DataFrame) -> Figure:
         tuned = results.best_weights(part[part["arm"] == "tuned"], ["projector.width"])
         arms = {"fixed": part[part["arm"] == "fixed"], "tuned": tuned}
         for (arm, kept), marker in zip(arms.items(), "os", strict=True):
+            if kept.empty:
+                continue
             name = f"fixed weight {kept['weight'].iloc[0]:g}" if arm == "fixed" else "tuned weight"
             _means(axes, kept, "projector.width", "accuracy", name, marker)
         axes.set(xlabel="projector width", ylabel="test accuracy (%)", title=title)

@@ -14,11 +14,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from entia.config import Embed, Encoder, MLPProbe, Pretrain, Readout, Stage, Subset, features
+from entia.config import Embed, Encoder, MLPProbe, Pretrain, Problem, Readout, Stage, Subset, features
 
 STOPPED = 75
 """Exit code of a cell that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h."""
@@ -208,6 +208,17 @@ def stoppable(asked: Callable[[], None]) -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+# --- where a run writes -------------------------------------------------------------------------------------------
+
+
+def check_writable(folders: Iterable[Path | str]) -> None:
+    """Raises `Problem` naming those that are there and cannot be written; data/raw is only read."""
+    there = [path for path in map(Path, folders) if path.is_dir() and path != Path("data/raw")]
+    closed = [str(path) for path in there if not os.access(path, os.W_OK | os.X_OK)]
+    if closed:
+        raise Problem(f"{', '.join(closed)}: cannot be written; make it writable and run again")
 
 
 # --- what a killed Snakemake left ---------------------------------------------------------------------------------

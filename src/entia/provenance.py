@@ -17,7 +17,7 @@ from entia import config
 from entia.config import Stage
 
 HERE = Path(__file__).parent
-LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors")
+LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors", "timm")
 BESIDE = (
     "provenance", "plan", "store", "check", "machines", "cli", "stages", "unfinished", "adopt", "overview", "calibrate",
     "estimate", "cluster", "config.label", "pretrain.is_resident",

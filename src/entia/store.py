@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -75,6 +76,18 @@ def whole(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """Has safetensors' and HDF5's failures to write be the `OSError`s that they tell of in their texts alone."""
+    try:
+        yield
+    except Exception as error:
+        number = re.search(r"(?:os error|errno =) (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
 def write_text(target: Path, text: str) -> None:
     """Writes a text file whole."""
     with whole(target) as temporary:
@@ -102,7 +115,7 @@ def write_hdf5(target: Path, arrays: Mapping[str, np.ndarray], head: Mapping[str
     The file's SHA-256 follows the HDF5 file as 64 hex digits, where HDF5 allows and ignores further bytes.
     """
     with whole(target) as temporary:
-        with h5py.File(temporary, "w") as file:
+        with _system_errors(), h5py.File(temporary, "w") as file:
             for place in sorted(arrays):
                 array = arrays[place]
                 compress = (
@@ -149,7 +162,8 @@ def write_tensors(target: Path, tensors: Mapping[str, Any], head: Mapping[str, A
     arrays = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
     entry = {"sha256": ZEROS.decode(), "head": _canonical(head)}
     with whole(target) as temporary:
-        save_file(arrays, temporary, metadata={"entia": json.dumps(entry)})
+        with _system_errors():
+            save_file(arrays, temporary, metadata={"entia": json.dumps(entry)})
         with temporary.open("rb+") as file:
             place, _, digest = _tensor_digest(file)
             file.seek(place)
