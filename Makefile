@@ -10,7 +10,7 @@ all: .venv/ready  ## run the study of params.yaml on all cores; print its tables
 	@$(RUN) entia results
 
 test: .venv/ready  ## run all tests
-	@$(RUN) pytest -n 2 --dist loadfile
+	@$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready  ## formatting, lint, types, layers, workflow
 	@$(RUN) ruff format --check src tests benchmarks workflow
@@ -27,7 +27,7 @@ format: .venv/ready  ## format all code
 
 benchmarks: .venv/ready  ## speed beside peers, on this machine: about half an hour (reports/benchmarks/)
 	@for each in losses views step training readout startup sharing ratios; do \
-	  echo "$$each:"; $(BIN)/python benchmarks/$$each.py || exit 1; done
+	  echo "$$each:"; $(RUN) python benchmarks/$$each.py || exit 1; done
 
 plan: .venv/ready  ## which cells each table and figure needs, and how many are done
 	@$(RUN) entia plan

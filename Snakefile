@@ -42,6 +42,7 @@ onstart:
     if (
         workflow.executor_plugin.name == "local"
         and not workflow.deployment_settings.deployment_method
+        and sys.platform == "linux"
     ):
         jobs.start()
 
