@@ -14,7 +14,7 @@ SlurmdPort=$((P+1))
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$R/munge/socket
+AuthInfo=socket=$R/munge/socket,cred_expire=5
 StateSaveLocation=$R/state
 SlurmdSpoolDir=$R/spool
 SlurmctldPidFile=$R/run/slurmctld.pid
