@@ -91,6 +91,15 @@ def said(folder: Path) -> str:
     return (folder / "controller.txt").read_text()
 
 
+def trains(process: Path, folder: Path) -> bool:
+    """Whether a process, by its folder below /proc, trains a cell of a study."""
+    try:
+        command = (process / "cmdline").read_bytes().split(b"\0")
+        return b"entia.job" in command and b"pretrain" in command and (process / "cwd").readlink() == folder
+    except OSError:  # it just ended
+        return False
+
+
 class Watch(threading.Thread):
     """What trained at the same time in a study: how many SLURM jobs, and processes on which GPUs."""
 
@@ -109,10 +118,9 @@ class Watch(threading.Thread):
             time.sleep(0.3)
 
     def gpu_of(self, process: Path) -> str | None:
+        if not trains(process, self.folder):
+            return None
         try:
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            if b"entia.job" not in command or b"pretrain" not in command or (process / "cwd").readlink() != self.folder:
-                return None
             variables = (process / "environ").read_bytes().split(b"\0")
         except OSError:  # it just ended
             return None
@@ -195,6 +203,11 @@ def restart_slurmd(cluster: dict[str, str]) -> None:
     subprocess.run(["slurmd", "-f", folder / "slurm.conf"], env=cluster, check=True)
 
 
+def cells(folder: Path) -> list[int]:
+    """Processes that train a study's cells."""
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if trains(process, folder)]
+
+
 def preempt(cluster: dict[str, str]) -> None:
     """Has a job of a higher tier take both GPUs for a moment."""
     ask(
@@ -218,7 +231,7 @@ def fail_node(cluster: dict[str, str]) -> None:
 
 def at_work(cluster: dict[str, str], folder: Path, count: int) -> list[str]:
     """The jobs of at least so many cells that train, as many having saved an epoch."""
-    until(lambda: len(jobs(cluster, folder, "rule_pretrain")) >= count <= len(training(folder)))
+    until(lambda: len(cells(folder)) >= count <= len(training(folder)))
     return jobs(cluster, folder, "rule_pretrain")
 
 
@@ -234,9 +247,12 @@ def test_dvc_repro_survives_preemption_a_time_limit_and_a_lost_node(cluster, loc
     preempt(cluster)
     assert not any("JobState=RUNNING" in ask(cluster, "scontrol", "show", "job", job) for job in preempted)
 
-    late, *_ = at_work(cluster, folder, 1)
-    ask(cluster, "scontrol", "update", f"JobId={late}", "EndTime=now+1")
-    until(lambda: "JobState=TIMEOUT" in ask(cluster, "scontrol", "show", "job", late))
+    late = at_work(cluster, folder, 2)
+    for cell in cells(folder):
+        os.kill(cell, signal.SIGSTOP)  # it hangs: deaf to all but SIGKILL
+    for job in late:
+        ask(cluster, "scontrol", "update", f"JobId={job}", "EndTime=now+1")
+    until(lambda: all("JobState=TIMEOUT" in ask(cluster, "scontrol", "show", "job", job) for job in late))
 
     lost = at_work(cluster, folder, 1)
     fail_node(cluster)

@@ -456,7 +456,7 @@ def rank(rows: pd.DataFrame) -> Figure:
         after.set(ylabel="RankMe of test embeddings", title=figures._titled(title, "after training"))
         course.set(xlabel="epoch", ylabel="RankMe of test embeddings", title=figures._titled(title, "along training"))
         course.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        course.legend(fontsize=7)
+        _below(course, 4)
     return figure
 
 
