@@ -222,20 +222,13 @@ def preempt(cluster: dict[str, str]) -> None:
     )
 
 
-def fail_node(cluster: dict[str, str]) -> None:
-    """Has SLURM take the node for lost; it is found again when it next reports."""
-    node = socket.gethostname().split(".")[0]
-    ask(cluster, "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
-    until(lambda: ask(cluster, "sinfo", "--noheader", "--format=%T").strip() in ("idle", "mixed"))
-
-
 def at_work(cluster: dict[str, str], folder: Path, count: int) -> list[str]:
     """The jobs of at least so many cells that train, as many having saved an epoch."""
     until(lambda: len(cells(folder)) >= count <= len(training(folder)))
     return jobs(cluster, folder, "rule_pretrain")
 
 
-def test_dvc_repro_survives_preemption_a_time_limit_and_a_lost_node(cluster, local, tmp_path):
+def test_dvc_repro_survives_a_preemption(cluster, local, tmp_path):
     folder = long_study(tmp_path)
     track(folder)
     profile = folder / "workflow/profiles/slurm/config.yaml"
@@ -243,22 +236,14 @@ def test_dvc_repro_survives_preemption_a_time_limit_and_a_lost_node(cluster, loc
     profile.write_text(profile.read_text().replace("latency-wait: 60", "latency-wait: 5") + quick)
     run = start({**cluster, "WF_PROFILE": "profiles/slurm"}, folder, command=("dvc", "repro"))
 
-    preempted = at_work(cluster, folder, 2)
-    preempt(cluster)
-    assert not any("JobState=RUNNING" in ask(cluster, "scontrol", "show", "job", job) for job in preempted)
-
-    late = at_work(cluster, folder, 2)
-    for cell in cells(folder):
-        os.kill(cell, signal.SIGSTOP)  # it hangs: deaf to all but SIGKILL
-    for job in late:
-        ask(cluster, "scontrol", "update", f"JobId={job}", "EndTime=now+1")
-    until(lambda: all("JobState=TIMEOUT" in ask(cluster, "scontrol", "show", "job", job) for job in late))
-
-    lost = at_work(cluster, folder, 1)
-    fail_node(cluster)
-    assert all("Restarts=1" in ask(cluster, "scontrol", "show", "job", job) for job in lost)
-
-    assert run.wait(400) == 0, said(folder)[-5000:]
+    try:
+        preempted = at_work(cluster, folder, 2)
+        preempt(cluster)
+        assert not any("JobState=RUNNING" in ask(cluster, "scontrol", "show", "job", job) for job in preempted)
+        assert run.wait(400) == 0, said(folder)[-5000:]
+    finally:
+        run.kill()
+        run.wait()
     made = artefacts(folder)
     assert made.pop("reports/metrics.json") and made == local
     assert any("from epoch" in log.read_text() for log in (folder / "logs/pretrain").iterdir()), "none went on"
