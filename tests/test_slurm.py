@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from test_dvc import track
 from test_workflow import ENVIRONMENT, artefacts, change, make_study
 
 from entia import machines, plan
@@ -62,42 +61,26 @@ def jobs(cluster: dict[str, str], folder: Path, rule: str = "rule_") -> list[str
     return [job for job, where, comment in found if where == str(folder) and comment.startswith(rule)]
 
 
-def until(what: Callable[[], object], seconds: float = 240) -> None:
+def until(what: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.2)
 
 
-def start(
-    cluster: dict[str, str], folder: Path, *more: str, command: tuple[str, ...] = SNAKEMAKE
-) -> subprocess.Popen[str]:
+def start(cluster: dict[str, str], folder: Path, *more: str) -> subprocess.Popen[str]:
     def interruptible() -> None:  # a process started in the background would ignore Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    command = [*SNAKEMAKE, *more]
     with (folder / "controller.txt").open("w") as log:
         return subprocess.Popen(
-            [*command, *more],
-            cwd=folder,
-            env=cluster,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=interruptible,
+            command, cwd=folder, env=cluster, stdout=log, stderr=log, start_new_session=True, preexec_fn=interruptible
         )
 
 
 def said(folder: Path) -> str:
     return (folder / "controller.txt").read_text()
-
-
-def trains(process: Path, folder: Path) -> bool:
-    """Whether a process, by its folder below /proc, trains a cell of a study."""
-    try:
-        command = (process / "cmdline").read_bytes().split(b"\0")
-        return b"entia.job" in command and b"pretrain" in command and (process / "cwd").readlink() == folder
-    except OSError:  # it just ended
-        return False
 
 
 class Watch(threading.Thread):
@@ -118,9 +101,10 @@ class Watch(threading.Thread):
             time.sleep(0.3)
 
     def gpu_of(self, process: Path) -> str | None:
-        if not trains(process, self.folder):
-            return None
         try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            if b"entia.job" not in command or b"pretrain" not in command or (process / "cwd").readlink() != self.folder:
+                return None
             variables = (process / "environ").read_bytes().split(b"\0")
         except OSError:  # it just ended
             return None
@@ -201,55 +185,6 @@ def restart_slurmd(cluster: dict[str, str]) -> None:
     os.kill(int((folder / "run/slurmd.pid").read_text()), signal.SIGTERM)
     time.sleep(1)
     subprocess.run(["slurmd", "-f", folder / "slurm.conf"], env=cluster, check=True)
-
-
-def cells(folder: Path) -> list[int]:
-    """Processes that train a study's cells."""
-    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if trains(process, folder)]
-
-
-def preempt(cluster: dict[str, str]) -> None:
-    """Has a job of a higher tier take both GPUs for a moment."""
-    ask(
-        cluster,
-        "sbatch",
-        "--wait",
-        "--partition=urgent",
-        "--gpus=2",
-        "--mem=100",
-        "--output=/dev/null",
-        "--wrap=sleep 1",
-    )
-
-
-def at_work(cluster: dict[str, str], folder: Path, count: int) -> list[str]:
-    """The jobs of at least so many cells that train, as many having saved an epoch."""
-    until(lambda: len(cells(folder)) >= count <= len(training(folder)))
-    return jobs(cluster, folder, "rule_pretrain")
-
-
-def test_dvc_repro_survives_a_preemption(cluster, local, tmp_path):
-    folder = long_study(tmp_path)
-    track(folder)
-    profile = folder / "workflow/profiles/slurm/config.yaml"
-    quick = "cores: 2\nslurm-init-seconds-before-status-checks: 1\n"
-    profile.write_text(profile.read_text().replace("latency-wait: 60", "latency-wait: 5") + quick)
-    run = start({**cluster, "WF_PROFILE": "profiles/slurm"}, folder, command=("dvc", "repro"))
-
-    try:
-        preempted = at_work(cluster, folder, 2)
-        preempt(cluster)
-        assert not any("JobState=RUNNING" in ask(cluster, "scontrol", "show", "job", job) for job in preempted)
-        assert run.wait(400) == 0, said(folder)[-5000:]
-    finally:
-        run.kill()
-        run.wait()
-    made = artefacts(folder)
-    assert made.pop("reports/metrics.json") and made == local
-    assert any("from epoch" in log.read_text() for log in (folder / "logs/pretrain").iterdir()), "none went on"
-    assert "up to date" in subprocess.run(
-        ["dvc", "status"], cwd=folder, env=cluster, check=True, capture_output=True, text=True
-    ).stdout  # fmt: skip
 
 
 def test_a_cell_cut_into_five_jobs_by_slurms_signal_gives_the_bytes_of_an_uncut_one(cluster, local, tmp_path):

@@ -14,7 +14,7 @@ SlurmdPort=$((P+1))
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$R/munge/socket,cred_expire=5
+AuthInfo=socket=$R/munge/socket
 StateSaveLocation=$R/state
 SlurmdSpoolDir=$R/spool
 SlurmctldPidFile=$R/run/slurmctld.pid
@@ -38,11 +38,8 @@ AccountingStorageType=accounting_storage/none
 GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName=$H NodeAddr=127.0.0.1 CPUs=${CPUS:-4} RealMemory=${MEM_MB:-4000} Gres=gpu:$N State=UNKNOWN
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
-PartitionName=gpu Nodes=ALL MaxTime=60 GraceTime=30 State=UP
-PartitionName=urgent Nodes=ALL MaxTime=60 PriorityTier=10 PreemptMode=OFF State=UP
+PartitionName=gpu Nodes=ALL MaxTime=60 State=UP
 C
 for i in $(seq 0 $((N-1))); do [ -e "$R/dev/nvidia$i" ] || mknod "$R/dev/nvidia$i" c 1 3 || : > "$R/dev/nvidia$i"; done
 printf 'AutoDetect=off\nNodeName=%s Name=gpu File=%s/dev/nvidia[0-%s]\n' "$H" "$R" $((N-1)) > "$R/gres.conf"
