@@ -46,18 +46,14 @@ def commit(folder: Path) -> None:
     run(folder, "git", "commit", "-qm", "a study")
 
 
-def track(folder: Path) -> None:
-    """Puts a study under git and DVC."""
+def make_repository(folder: Path) -> Path:
+    """The small study under git and DVC, nothing run."""
+    make_study(folder)
     for name in (".gitignore", ".dvcignore", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", "data/raw/.gitignore"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     run(folder, "git", "init", "-q")
     commit(folder)
-
-
-def make_repository(folder: Path) -> Path:
-    """The small study under git and DVC, nothing run."""
-    track(make_study(folder))
     return folder
 
 
