@@ -216,6 +216,13 @@ def test_a_lost_checkpoint_is_made_again_with_the_same_bytes(study):
     assert artefacts(study) == before
 
 
+def test_a_table_that_git_brought_is_made_from_nothing_when_asked_for_by_force(study):
+    for folder in ("data/subset", "data/checkpoints", "data/embeddings", "data/readouts", ".snakemake"):
+        shutil.rmtree(study / folder)
+    made = jobs(study, "-f", "--", "reports/tables/MV-T1.csv")
+    assert made == {"subset": 1, "pretrain": 3, "embed": 3, "readout": 3, "table": 1}
+
+
 def test_stages_run_by_hand_make_what_the_rules_make(done, tmp_path):
     folder = make_study(tmp_path)
     key = next((done / "data/readouts").glob("vicreg*")).stem
