@@ -17,15 +17,8 @@ from statistics import median
 from side_by_side import ROOT, processor, spread, write
 
 from entia import job
+from entia.stages import IMPORTS
 
-IMPORTS = {
-    "subset": "import h5py, numpy; from entia import datasets",
-    "pretrain": "import torch; from entia import pretrain, losses; import entia.losses.redundancy",
-    "embed": "import torch; from entia import embed",
-    "readout": "from threadpoolctl import threadpool_limits; from entia import readout, spectrum",
-    "report (a table)": "from entia import results, tables",
-    "report (a figure)": "from entia import results, figures",
-}
 FLOORS = {
     "python": "",
     "import numpy, h5py": "import numpy, h5py",
@@ -38,10 +31,9 @@ SHELL = "from entia.cli import main; main()"
 
 def lines() -> dict[str, list[str]]:
     """Every process by its name: python's arguments."""
-    stages = ("subset", "pretrain", "embed", "readout", "report")
-    helps = {f"entia {stage} --help": ["-c", SHELL, stage, "--help"] for stage in stages}
-    imports = {f"imports of {name}": ["-c", f"import entia.cli; {code}"] for name, code in IMPORTS.items()}
-    copies = {f"a copy for {stage}": ["-m", "entia.job", stage, "--help"] for stage in job.IMPORTS}
+    helps = {f"entia {stage} --help": ["-c", SHELL, stage, "--help"] for stage in IMPORTS}
+    imports = {f"imports of {stage}": ["-c", f"import entia.cli, {', '.join(late)}"] for stage, late in IMPORTS.items()}
+    copies = {f"a copy for {stage}": ["-m", "entia.job", stage, "--help"] for stage in IMPORTS}
     return helps | imports | copies | {name: ["-c", code] for name, code in FLOORS.items()}
 
 

@@ -5,6 +5,8 @@
 The laptop encoder on one thread of a CPU, in its own seconds; ResNet-18 in bfloat16 where there is a GPU, in seconds
 after it has finished. Whole steps, as the training loop makes them, and each part alone, on the same batch, take turns.
 The share is (step - encoder) / step, of medians: what no part accounts for (logging, the allocator, autograd) is in it.
+Beside the times of encoder and projector stand their floating-point operations (two a multiply-add, convolutions and
+matrix products, forward and backward): whether a share is overhead, or arithmetic that the width asks for.
 """
 
 import sys
@@ -16,6 +18,7 @@ from statistics import median
 import torch
 from cells import Cell, cells, on_gpu
 from side_by_side import processor, spread, take_turns, write
+from torch.utils.flop_counter import FlopCounterMode
 
 from entia import losses, machines, pretrain, views
 
@@ -79,12 +82,19 @@ def measure(cell: Cell, rounds: int) -> dict[str, object]:
         "batch": config.batch,
         "share_beside_encoder": f"{1 - middle['encoder'] / middle['step']:.3f}",
         **{f"{name}_ms": f"{taken:.2f}" for name, taken in middle.items()},
+        **{f"{name}_gflop": f"{operations(runs[name]) / 1e9:.3f}" for name in ("encoder", "projector")},
         "step_spread_ms": f"{1000 * spread(seconds['step']):.2f}",
         "view_images_a_second": round(config.views * config.batch / middle["step"] * 1000),
         "rounds": rounds,
         "device": torch.cuda.get_device_name() if gpu else processor(),
         "torch": torch.__version__,
     }
+
+
+def operations(run: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
 
 
 def finished() -> float:

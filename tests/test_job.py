@@ -12,7 +12,7 @@ import psutil
 import pytest
 from test_workflow import ENVIRONMENT, change, make_study
 
-from entia import job, machines, plan
+from entia import job, machines, plan, stages
 
 pytestmark = pytest.mark.workflow
 STARTER = f"from entia import job; import os; job.start(); print(os.environ['{job.PLACE}'], flush=True); input()"
@@ -77,13 +77,13 @@ def train(folder: Path, environment: dict[str, str]) -> tuple[subprocess.Popen[s
 
 
 def test_a_copy_prints_and_ends_as_a_job_that_imports_for_itself(folder, starter, copying):
-    for arguments in (("plan",), ("results", "MV-T9"), ("pretrain", "nobody"), ("--help",), ("unknown",)):
+    for arguments in ((), ("plan",), ("results", "MV-T9"), ("pretrain", "nobody"), ("--help",), ("unknown",)):
         assert said(begin(folder, copying, *arguments)) == said(begin(folder, ENVIRONMENT, *arguments))
     assert not copied(starter).children()
 
 
 def test_what_is_copied_has_one_thread_whatever_it_imported(folder, starter, copying):
-    for command in job.IMPORTS:
+    for command in stages.IMPORTS:
         assert said(begin(folder, copying, command, "--help"))[2] == 0
     assert any("libtorch" in each.path for each in copied(starter).memory_maps())
     assert copied(starter).num_threads() == 1

@@ -27,13 +27,8 @@ if TYPE_CHECKING:
 
     from entia.readout import Features
 
-IMPORTS = {
-    "subset": "from entia import datasets",
-    "pretrain": "import torch; from entia import pretrain; torch.cuda.is_available() and torch.cuda.init()",
-    "readout": "import threadpoolctl; from entia import readout, spectrum",
-    "report": "from entia import figures, results, tables",
-}
-"""What a stage's process does before its work, besides reading params.yaml. Embedding starts as pretraining does."""
+STARTED = ("subset", "pretrain", "readout", "report")
+"""Stages whose start is timed. Embedding starts as pretraining does."""
 JOB = """
 import subprocess, time
 from entia import job, plan
@@ -136,7 +131,7 @@ def code() -> str:
 
 def _measure(wanted: Study, seconds: float) -> Measured:
     begin = time.perf_counter()
-    start = {stage: _seconds(lambda: _run(text)) for stage, text in IMPORTS.items()}  # noqa: B023
+    start = {stage: _seconds(lambda: _begin(stage)) for stage in STARTED}  # noqa: B023
     start["embed"] = start["pretrain"]
     device = stages.take_device(wanted.shapes[0].threads if wanted.shapes else 1)
     start["job"] = _job(device)
@@ -154,9 +149,12 @@ def _measure(wanted: Study, seconds: float) -> Measured:
     return Measured(start, written, read, trained, embedded, readings, stages.name_of(device))
 
 
-def _run(imports: str) -> None:
-    command = "from pathlib import Path; from entia import cli, plan; plan.load(cli.PARAMS); "
-    subprocess.run([sys.executable, "-c", command + imports], check=True)
+def _begin(stage: str) -> None:
+    """What a stage's process does before its work."""
+    lines = ["from entia import cli, plan; plan.load(cli.PARAMS)", *map("import {}".format, stages.IMPORTS[stage])]
+    if stage == "pretrain":
+        lines.append("import torch; torch.cuda.is_available() and torch.cuda.init()")
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
 
 
 def _job(device: "torch.device") -> float:

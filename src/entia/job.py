@@ -26,14 +26,6 @@ from typing import Any
 
 PLACE = "ENTIA_JOBS"
 """The environment variable that names the socket on which copies are asked for."""
-IMPORTS = {
-    "pretrain": ("entia.pretrain",),
-    "embed": ("entia.embed",),
-    "readout": ("threadpoolctl", "entia.readout", "entia.spectrum"),
-    "report": ("entia.tables", "entia.figures"),
-    "claims": ("entia.claims",),
-}
-"""What each command imports late, since others do without it."""
 
 _snakemakes_end: list[Any] = []  # the process that is copied, and the pipe by which it sees Snakemake end
 
@@ -118,8 +110,10 @@ def _accept(listener: socket.socket, selector: selectors.BaseSelector) -> list[s
         _close(connection, *streams)
         return None
     arguments: list[str] = json.loads(text)
-    for module in ("entia.cli", *IMPORTS.get(arguments[0], ())):
-        with contextlib.suppress(Exception):  # the copy meets it again, and says so where its user looks
+    with contextlib.suppress(Exception):  # the copy meets it again, and says so where its user looks
+        from entia.stages import IMPORTS
+
+        for module in ("entia.cli", *IMPORTS.get(next(iter(arguments), ""), ())):
             import_module(module)
     gc.freeze()  # the copies' garbage collection then leaves the pages that they share alone
     process = os.fork()

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from entia.readout import Features
 
 DATA = Path("data")
+IMPORTS = {
+    "subset": ("entia.datasets",),
+    "pretrain": ("entia.pretrain", "entia.losses.redundancy"),
+    "embed": ("entia.embed",),
+    "readout": ("threadpoolctl", "entia.readout", "entia.spectrum"),
+    "report": ("entia.tables", "entia.figures"),
+    "claims": ("entia.claims",),
+}
+"""The modules that each command imports late, since others do without them."""
 
 
 def header(stage: str, of: Stage, **more: str) -> dict[str, Any]:
