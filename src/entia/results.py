@@ -254,14 +254,11 @@ def augmentation_level(row: Mapping[str, Any]) -> int:
 
     0: nothing; 1: crops or flips; 2: colour as well; 3: blur or erasing as well.
     """
-
-    def given(name: str) -> bool:
-        value = row.get(f"augmentation.{name}", 0.0)
-        return bool(value > 0)  # a missing value is not
-
-    if given("erase") or given("blur"):
+    names = ("erase", "blur", "jitter", "greyscale", "flip")
+    given = {name for name in names if row.get(f"augmentation.{name}", 0.0) > 0}  # a missing value is not
+    if given & {"erase", "blur"}:
         return 3
-    if given("jitter") or given("greyscale"):
+    if given & {"jitter", "greyscale"}:
         return 2
     scale = row.get("augmentation.crop_scale")
-    return int(given("flip") or (isinstance(scale, list | tuple) and scale[0] < 1))
+    return int("flip" in given or (isinstance(scale, list | tuple) and scale[0] < 1))
