@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import ROOT
+from test_dvc import WHO, make_repository
 from test_workflow import ENVIRONMENT, artefacts, change, make_study
 
 from entia import machines, plan
@@ -23,10 +25,9 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"SLURM is not installed (no {', '.join(MISSING)}); .ci/run installs it"),
     pytest.mark.skipif(os.geteuid() != 0, reason="a private SLURM is started by root alone"),
 ]
-SNAKEMAKE = (
-    "snakemake", "--cores", "2", "--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1",
-    "--latency-wait", "5", "--config", "max_minutes=60",
-)  # fmt: skip
+OPTIONS = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5", "--config", "max_minutes=60")
+SNAKEMAKE = ("snakemake", "--cores", "2", "--workflow-profile", "profiles/slurm", *OPTIONS)
+REPRO = {"WF_PROFILE": "profiles/slurm", "WF_ARGS": " ".join(("--use-conda", *OPTIONS))}
 SCRIPTS = ROOT / "tests/slurm"
 
 
@@ -48,15 +49,18 @@ def cluster(tmp_path_factory) -> Iterator[dict[str, str]]:
         yield {**ENVIRONMENT, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": path, "FOLDER": str(folder)}
     finally:
         subprocess.run(["bash", SCRIPTS / "slurm_down.sh", folder], check=True)
+        for process in psutil.process_iter(["environ"]):  # without cgroups, SLURM misses some of a job's processes
+            if (process.info["environ"] or {}).get("SLURM_CONF") == str(folder / "slurm.conf"):
+                process.kill()
 
 
 def ask(cluster: dict[str, str], *command: str) -> str:
     return subprocess.run(command, env=cluster, check=True, capture_output=True, text=True).stdout
 
 
-def jobs(cluster: dict[str, str], folder: Path, rule: str = "rule_") -> list[str]:
+def jobs(cluster: dict[str, str], folder: Path, rule: str = "rule_", states: str = "R") -> list[str]:
     """Running jobs of a study, as SLURM lists them."""
-    lines = ask(cluster, "squeue", "--noheader", "--states=R", "--format=%i|%Z|%k").splitlines()
+    lines = ask(cluster, "squeue", "--noheader", f"--states={states}", "--format=%i|%Z|%k").splitlines()
     found = [line.split("|", 2) for line in lines]
     return [job for job, where, comment in found if where == str(folder) and comment.startswith(rule)]
 
@@ -66,17 +70,6 @@ def until(what: Callable[[], object], seconds: float = 120) -> None:
     while not what():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.2)
-
-
-def start(cluster: dict[str, str], folder: Path, *more: str) -> subprocess.Popen[str]:
-    def interruptible() -> None:  # a process started in the background would ignore Ctrl-C
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    command = [*SNAKEMAKE, *more]
-    with (folder / "controller.txt").open("w") as log:
-        return subprocess.Popen(
-            command, cwd=folder, env=cluster, stdout=log, stderr=log, start_new_session=True, preexec_fn=interruptible
-        )
 
 
 def said(folder: Path) -> str:
@@ -111,16 +104,22 @@ class Watch(threading.Thread):
         return next((v.split(b"=")[1].decode() for v in variables if v.startswith(b"CUDA_VISIBLE_DEVICES=")), "none")
 
 
-def long_study(folder: Path) -> Path:
-    make_study(folder)
-    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 120, "checkpoint_every": 40}))
+def lengthen(folder: Path) -> Path:
+    """Two cells that train for about a minute: SLURM looks at time limits twice a minute."""
+
+    def edit(raw) -> None:
+        laptop = raw["scales"]["laptop"]
+        laptop["defaults"].update({"epochs": 400, "checkpoint_every": 200})
+        laptop["experiments"] = {name: arms[0] for name, arms in laptop["experiments"].items()}
+
+    change(folder, edit)
     return folder
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory) -> dict[str, bytes]:
     """What the study makes on this machine, without SLURM."""
-    folder = long_study(tmp_path_factory.mktemp("local"))
+    folder = lengthen(make_study(tmp_path_factory.mktemp("local")))
     command = ["snakemake", "--cores", "2", "--quiet", "all"]
     subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
     return artefacts(folder)
@@ -134,43 +133,124 @@ def finished(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (folder / "data/checkpoints").glob("*.safetensors")}
 
 
-def test_a_study_ends_with_the_bytes_of_a_local_one_whatever_happens_to_jobs_and_controllers(cluster, local, tmp_path):
-    folder = long_study(tmp_path)
-    watch = Watch(cluster, folder)
-    watch.start()
+def moving(folder: Path, after: int) -> list[Path]:
+    """Unfinished cells whose state was saved after a time, in nanoseconds."""
+    return [state for state in training(folder) if state.stat().st_mtime_ns > after]
+
+
+def time_out_and_signal(cluster: dict[str, str], at_work: list[str]) -> None:
+    late, stopped = at_work
+    ask(cluster, "scontrol", "update", f"JobId={late}", "EndTime=now+1")
+    ask(cluster, "scancel", "--signal=USR1", stopped)
+    until(lambda: f"Time limit exhausted for JobId={late}" in log_of(cluster))
+
+
+def cancel_and_preempt(cluster: dict[str, str], at_work: list[str]) -> None:
+    """One job is cancelled by a person; the other makes room for somebody else's, which wants both GPUs."""
+    ask(cluster, "scancel", at_work[0])
+    ask(cluster, "sbatch", "--wait", "--partition=urgent", "--gpus=2", "--mem=100", "--output=/dev/null", "--wrap=true")
+
+
+def lose_the_node(cluster: dict[str, str], at_work: list[str]) -> None:
+    """SLURM takes the node for lost, ends its jobs and puts them back into the queue; later the node is there again."""
+    node = ask(cluster, "sinfo", "--noheader", "--format=%n").split()[0]
+    ask(cluster, "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+    until(lambda: all("Restarts=1" in ask(cluster, "scontrol", "show", "job", job) for job in at_work))
+    until(lambda: all(f"[{job}.0] done with job" in log_of(cluster, "slurmd") for job in at_work))
+    time.sleep(1)  # a node that has just ended a job does not take it again
+    ask(cluster, "scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
+def log_of(cluster: dict[str, str], daemon: str = "slurmctld") -> str:
+    return Path(cluster["FOLDER"], f"log/{daemon}.log").read_text()
+
+
+def restart_slurmd(cluster: dict[str, str], _: list[str]) -> None:
+    folder = Path(cluster["FOLDER"])
+    os.kill(int((folder / "run/slurmd.pid").read_text()), signal.SIGTERM)
+    time.sleep(1)
+    subprocess.run(["slurmd", "-f", folder / "slurm.conf"], env=cluster, check=True)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return lengthen(make_repository(tmp_path))
+
+
+@pytest.fixture
+def watch(cluster, folder) -> Iterator[Watch]:
+    found = Watch(cluster, folder)
+    found.start()
+    yield found
+    found.over = True
+    found.join()
+
+
+@pytest.fixture
+def start(cluster, folder) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a controller; none outlives its test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def interruptible() -> None:  # a process started in the background would ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def begin(*command: str, **more: str) -> subprocess.Popen[str]:
+        with (folder / "controller.txt").open("w") as log:
+            process = subprocess.Popen(
+                command, cwd=folder, env=cluster | more, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=interruptible,
+            )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_a_study_ends_with_the_bytes_of_a_local_one_whatever_happens_to_jobs_and_controllers(
+    cluster, local, folder, watch, start
+):
     # over memory at its first attempt, with more at its second, which a terminated controller waits for
-    ended = start(cluster, folder, "--set-resources", "subset:mem_mb=60 if attempt == 1 else 4000")
+    ended = start(*SNAKEMAKE, "--set-resources", "subset:mem_mb=60 if attempt == 1 else 4000")
     until(lambda: "Trying to restart job" in said(folder) and jobs(cluster, folder))
     ended.send_signal(signal.SIGTERM)
     assert ended.wait(120) != 0 and not jobs(cluster, folder)
     assert list((folder / "data/subset").glob("*.h5")) and not training(folder)
 
-    interrupted = start(cluster, folder)
+    interrupted = start(*SNAKEMAKE)
     until(lambda: training(folder))
     interrupted.send_signal(signal.SIGINT)
     assert interrupted.wait(120) != 0
     until(lambda: not jobs(cluster, folder))
 
-    killed = start(cluster, folder)
+    killed = start(*SNAKEMAKE)
     until(lambda: len(jobs(cluster, folder, "rule_pretrain")) == 2)
     killed.kill()
     killed.wait()
     assert jobs(cluster, folder), "a killed controller leaves its jobs at work"
     before = finished(folder)
 
-    last = start(cluster, folder, "--use-conda")
+    last = start("dvc", "repro", **WHO, **REPRO)
     until(lambda: "jobs of an earlier, killed run cancelled" in said(folder))
     assert "The last run here was killed" in said(folder)
-    until(lambda: len(jobs(cluster, folder, "rule_pretrain")) == 2 and len(training(folder)) >= 2)
-    stopped, cancelled = jobs(cluster, folder, "rule_pretrain")
-    ask(cluster, "scancel", "--signal=USR1", stopped)
-    ask(cluster, "scancel", cancelled)
-    restart_slurmd(cluster)
-    assert last.wait(400) == 0, said(folder)[-5000:]
-    watch.over = True
-    watch.join()
+    for happens in (restart_slurmd, time_out_and_signal, cancel_and_preempt, lose_the_node):
+        since = time.time_ns()
+        until(lambda: len(moving(folder, since)) == 2)  # noqa: B023
+        watch.over = happens is lose_the_node  # SLURM gives its GPUs away before its jobs have ended there
+        at_work = jobs(cluster, folder, "rule_pretrain")
+        happens(cluster, at_work)
+        if happens is restart_slurmd:
+            assert jobs(cluster, folder, "rule_pretrain") == at_work
+        else:
+            # completing too: what they save at the end is not the next jobs' progress
+            until(lambda: not set(at_work) & set(jobs(cluster, folder, states="R,CG")))  # noqa: B023
+    assert last.wait(600) == 0, said(folder)[-5000:]
 
-    made = {name: content for name, content in artefacts(folder).items()}
+    made = artefacts(folder)
+    assert made.pop("reports/metrics.json") and made.pop("data/raw/.gitignore")  # DVC's and git's alone
     assert made == local
     assert watch.most == 2 and watch.gpus == {"0", "1"} and not watch.clashes
     assert before.items() <= finished(folder).items()
@@ -180,15 +260,8 @@ def test_a_study_ends_with_the_bytes_of_a_local_one_whatever_happens_to_jobs_and
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
-def restart_slurmd(cluster: dict[str, str]) -> None:
-    folder = Path(cluster["FOLDER"])
-    os.kill(int((folder / "run/slurmd.pid").read_text()), signal.SIGTERM)
-    time.sleep(1)
-    subprocess.run(["slurmd", "-f", folder / "slurm.conf"], env=cluster, check=True)
-
-
 def test_a_cell_cut_into_five_jobs_by_slurms_signal_gives_the_bytes_of_an_uncut_one(cluster, local, tmp_path):
-    folder = long_study(tmp_path)
+    folder = lengthen(make_study(tmp_path))
     found = plan.load(folder / "params.yaml")
     name = next(iter(found.pretrains))
     target = folder / f"data/checkpoints/{name}.safetensors"

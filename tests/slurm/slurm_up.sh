@@ -14,7 +14,7 @@ SlurmdPort=$((P+1))
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$R/munge/socket
+AuthInfo=socket=$R/munge/socket,cred_expire=5
 StateSaveLocation=$R/state
 SlurmdSpoolDir=$R/spool
 SlurmctldPidFile=$R/run/slurmctld.pid
@@ -24,7 +24,7 @@ SlurmdLogFile=$R/log/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
-ReturnToService=2
+ReturnToService=0
 KillWait=2
 MinJobAge=300
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
@@ -36,10 +36,13 @@ JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 AccountingStorageType=accounting_storage/none
 GresTypes=gpu
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
 NodeName=$H NodeAddr=127.0.0.1 CPUs=${CPUS:-4} RealMemory=${MEM_MB:-4000} Gres=gpu:$N State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
-PartitionName=gpu Nodes=ALL MaxTime=60 State=UP
+PartitionName=gpu Nodes=ALL MaxTime=60 GraceTime=30 State=UP
+PartitionName=urgent Nodes=ALL MaxTime=60 PriorityTier=10 PreemptMode=OFF State=UP
 C
 for i in $(seq 0 $((N-1))); do [ -e "$R/dev/nvidia$i" ] || mknod "$R/dev/nvidia$i" c 1 3 || : > "$R/dev/nvidia$i"; done
 printf 'AutoDetect=off\nNodeName=%s Name=gpu File=%s/dev/nvidia[0-%s]\n' "$H" "$R" $((N-1)) > "$R/gres.conf"
