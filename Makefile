@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+# where Python may not write bytecode as it goes, every process would compile all that it imports (PyTorch: 3 s)
+BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 .DEFAULT_GOAL := all
 .PHONY: all test check benchmarks format lock plan pull prune clean help
 
@@ -10,7 +12,7 @@ all: .venv/ready  ## run the study of params.yaml on all cores; print its tables
 	@$(RUN) entia results
 
 test: .venv/ready  ## run all tests
-	@$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder  # for two cores: tests with SLURM mostly wait
 
 check: .venv/ready  ## formatting, lint, types, layers, workflow
 	@$(RUN) ruff format --check src tests benchmarks workflow
@@ -57,6 +59,6 @@ help:  ## this list
 	@$(PYTHON) -m venv --clear .venv
 	@sed -n '/^uv==/,/^[^ ]*==/{/^uv==/p;/^ /p}' requirements.lock > .venv/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock $(BYTECODE)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
