@@ -12,7 +12,9 @@ ROOT = Path(__file__).parent.parent
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that run the whole pipeline come first: begun last, one of them would keep one core busy at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
+    slow = ("test_slurm", "test_dvc", "test_workflow", "test_kubernetes", "test_job")
+    place = {name: number for number, name in enumerate(slow)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(slow)))
 
 
 @pytest.fixture(autouse=True)

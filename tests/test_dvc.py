@@ -233,15 +233,11 @@ def test_dvc_can_set_a_parameter_of_params_yaml_without_spoiling_it(tmp_path):
 
 def start(folder: Path, *command: str) -> subprocess.Popen[bytes]:
     # Python's own handler, since a process started in the background may ignore SIGINT
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=HERE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    with (folder.parent / f"{folder.name}.said").open("w") as said:
+        return subprocess.Popen(
+            command, cwd=folder, env=HERE, stdout=said, stderr=said, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
 
 
 def kill(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
@@ -299,6 +295,7 @@ def test_runs_killed_at_random_moments_end_with_the_same_bytes(shared, tmp_path)
             kill(process, next(ways))
             kills += 1
         else:  # finished: begin anew, but for the subset
+            assert process.returncode == 0, (folder.parent / f"{folder.name}.said").read_text()[-3000:]
             for part in ("checkpoints", "embeddings", "readouts"):
                 shutil.rmtree(folder / "data" / part)
     run(folder, "dvc", "repro")
