@@ -279,6 +279,14 @@ def test_the_locks_of_a_process_that_is_gone_are_removed(tmp_path):
     assert not machines.take_over(tmp_path)
 
 
+def test_the_locks_of_a_process_that_ended_and_whose_parent_never_asked_are_removed(tmp_path):
+    with subprocess.Popen(["sleep", "60"]) as ended:
+        lock = locked(tmp_path, f"{os.uname().nodename} {ended.pid} {machines._start(ended.pid)}\n")
+        ended.kill()
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
+        assert machines.take_over(tmp_path) and not lock.exists()
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_the_locks_of_a_run_that_is_alive_or_on_another_machine_stay(elsewhere, tmp_path):
     host = "elsewhere" if elsewhere else os.uname().nodename

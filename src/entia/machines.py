@@ -252,11 +252,15 @@ def _may_be_alive(line: str) -> bool:
 
 
 def _start(process: int) -> str:
-    """When a process started, so that another with its number is not taken for it; "gone" if there is none."""
+    """When a process started, so that another with its number is not taken for it; "gone" if it has ended.
+
+    One that has ended stays listed until its parent asks for its exit code, which in many containers nobody does.
+    """
     import psutil
 
     try:
-        return f"{psutil.Process(process).create_time():.2f}"
+        found = psutil.Process(process)
+        return "gone" if found.status() == psutil.STATUS_ZOMBIE else f"{found.create_time():.2f}"
     except psutil.NoSuchProcess:
         return "gone"
 
