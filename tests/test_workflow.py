@@ -158,9 +158,7 @@ CHANGES = {
 def test_a_change_of_params_reruns_what_has_it_and_what_follows(case, study):
     edit, wanted = CHANGES[case]
     change(study, edit)
-    assert jobs(study) == wanted
-    if wanted in ({}, DRAWN):
-        assert jobs(study, "--use-conda") == wanted
+    assert jobs(study) == jobs(study, "--use-conda") == wanted
 
 
 EDITS = {
