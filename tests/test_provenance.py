@@ -57,7 +57,7 @@ def small(**fields) -> Pretrain:
 
 
 def forget() -> None:
-    for name in ("_fingerprint", "_read", "_choices", "_top", "_is_module"):
+    for name in ("_fingerprint", "_read", "_aliases", "_top", "_is_module"):
         getattr(provenance, name).cache_clear()
 
 

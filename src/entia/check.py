@@ -51,9 +51,19 @@ def open_whole(data: Path, stage: Stage) -> tuple[Any, dict[str, Any]]:
             content = head
         case _:
             content, head = store.read_hdf5(file)
+    return content, _of_its_name(file, stage, head)
+
+
+def open_head(data: Path, stage: Stage) -> dict[str, Any]:
+    """The header alone, every byte of the file checked. Raises `Problem` as `open_whole` does."""
+    file = store.path(data, stage)
+    return _of_its_name(file, stage, store.read_head(file))
+
+
+def _of_its_name(file: Path, stage: Stage, head: dict[str, Any]) -> dict[str, Any]:
     if head.get("config") != json.loads(msgspec.json.encode(stage)):
         raise Foreign(f"{file}: foreign (the config inside is not that of its name); delete it and run again")
-    return content, head
+    return head
 
 
 class Foreign(Problem):
@@ -85,7 +95,7 @@ def _checked(step: str, stage: Stage, data: Path, raw: dict[str, str]) -> Findin
     if not file.exists():
         return Finding(file, "missing", "`snakemake --cores all` makes it")
     try:
-        head = open_whole(data, stage)[1]
+        head = open_head(data, stage)
     except Foreign as problem:
         return Finding(file, "foreign", _after(file, problem))
     except Problem as problem:

@@ -145,7 +145,7 @@ def _frame(found: plan.Plan, rows: tuple[plan.Row, ...]) -> "pd.DataFrame":
     return results.frame(
         found,
         rows,
-        lambda stage: check.open_whole(DATA, stage)[1],
+        lambda stage: check.open_head(DATA, stage),
         lambda stage: store.read_log(store.log_path(DATA, stage.embed.pretrain)),
     )
 
@@ -268,16 +268,9 @@ def _report(found: plan.Plan, artefact: str) -> plan.Report:
 def show(arguments: argparse.Namespace) -> None:
     """Prints an artefact's header."""
     file = Path(arguments.file)
-    match file.suffix:
-        case ".h5":
-            head = store.read_hdf5(file)[1]
-        case ".safetensors":
-            head = store.read_tensors(file)[1]
-        case ".json":
-            head = store.read_json(file)
-        case _:
-            raise Problem(f"{file}: not an artefact (.h5, .safetensors or .json)")
-    print(json.dumps(head, indent=1))
+    if file.suffix not in store.ENDINGS.values():
+        raise Problem(f"{file}: not an artefact (.h5, .safetensors or .json)")
+    print(json.dumps(store.read_head(file), indent=1))
 
 
 # --- what lies in data/ -------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from entia import cluster, config, estimate, machines, provenance, store
 from entia.adopt import parents
@@ -239,7 +238,7 @@ def current(data: Path, code: Callable[[str, Stage], str]) -> Callable[[Stage], 
     def is_current(stage: Stage) -> bool:
         if not store.path(data, stage).exists():
             return False
-        head: dict[str, Any] = check.open_whole(data, stage)[1]
+        head = check.open_head(data, stage)
         whole = not isinstance(stage, Pretrain) or store.log_path(data, stage).exists()
         return whole and head["code"] == code(steps[type(stage)], stage)
 

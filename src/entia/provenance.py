@@ -1,7 +1,6 @@
 """By which code, libraries and machine an artefact was made."""
 
 import ast
-import copy
 import functools
 import hashlib
 import os
@@ -179,41 +178,44 @@ def _is_key(part: ast.AST) -> bool:
 
 
 def _part(module: str, name: str, chosen: Chosen) -> tuple[str, set[Place]]:
-    return _read(module, name, chosen & _choices(module, name))
-
-
-@functools.cache
-def _choices(module: str, name: str) -> Chosen:
-    """What a definition chooses by."""
-    nodes = [node for part in _top(module)[name] for node in ast.walk(part)]
-    return frozenset(_choice(option) for node in nodes if isinstance(node, ast.match_case) for option in _options(node))
-
-
-@functools.cache
-def _read(module: str, name: str, chosen: Chosen) -> tuple[str, set[Place]]:
     """A definition as text, and the definitions that it names."""
-    tops = _top(module)[name]
-    tops = copy.deepcopy(tops) if _choices(module, name) else tops  # a copy where other cases are wanted another time
-    parts = [part for part in map(_Chosen(chosen).visit, tops) if part is not None]
-    found = _named(module, [node for part in parts for node in ast.walk(part)])
+    text, named, choices = _read(module, name, CHOICES)
+    return (text, named) if choices <= chosen else _read(module, name, chosen & choices)[:2]
+
+
+@functools.cache
+def _read(module: str, name: str, chosen: Chosen) -> tuple[str, set[Place], Chosen]:
+    """A definition as text, the definitions that it names, and what it chooses by."""
+    nodes: list[ast.AST] = []
+    parts = [_plain(part, chosen, nodes) for part in _top(module)[name] if not _is_text(part)]
+    named = _named(module, nodes)
     if not name:  # an import runs the imports at the module's top
-        tops = (part for parts in _top(module).values() for part in parts)
-        found |= {(inner, "") for part in tops for inner, _ in _imported(part)}
-    return repr([_plain(part) for part in parts]), found
+        named |= {(inner, "") for part in _tops(module) for inner, _ in _imported(part)}
+    options = (option for node in nodes if isinstance(node, ast.match_case) for option in _options(node))
+    return repr(parts), named, frozenset(map(_choice, options)) - {""}
 
 
 def _named(module: str, nodes: list[ast.AST]) -> set[Place]:
-    tops = [part for parts in _top(module).values() for part in parts]
-    modules = {(alias, inner) for node in (*tops, *nodes) for alias, inner in _bound(node)}
     attributes = [(node.value, node.attr) for node in nodes if isinstance(node, ast.Attribute)]
     bases = {base for base, _ in attributes}
-    found = {place for node in nodes for place in _imported(node)}
     names = [node for node in nodes if isinstance(node, ast.Name)]
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    found = {place for node in imports for place in _imported(node)}
     found |= {(module, node.id) for node in names if node.id in _top(module)}
-    for alias, inner in modules:
+    for alias, inner in _aliases(module) | {pair for node in imports for pair in _bound(node)}:
         found |= {(inner, name) for base, name in attributes if isinstance(base, ast.Name) and base.id == alias}
         found |= {(inner, ALL) for node in names if node.id == alias and node not in bases}
     return found
+
+
+@functools.cache
+def _aliases(module: str) -> set[tuple[str, str]]:
+    """Names that a module gives to others of ours at its top, and those others."""
+    return {pair for part in _tops(module) for pair in _bound(part)}
+
+
+def _tops(module: str) -> list[ast.AST]:
+    return [part for parts in _top(module).values() for part in parts]
 
 
 def _imported(node: ast.AST) -> Iterator[Place]:
@@ -238,27 +240,34 @@ def _ours(node: ast.ImportFrom) -> str | None:
     return module if package == "entia" else None
 
 
-class _Chosen(ast.NodeTransformer):
-    """Drops what decides nothing: texts as statements, and the cases of what is not chosen."""
+def _plain(node: object, chosen: Chosen, met: list[ast.AST]) -> object:
+    """A syntax tree as tuples and lists, without what decides nothing; `met` gets all its nodes.
 
-    def __init__(self, chosen: Chosen) -> None:
-        self.chosen = chosen
+    Our own walk, not ast.dump: that prints fields which only some Python versions have, and every version must agree.
+    """
+    if isinstance(node, list):
+        return [_plain(part, chosen, met) for part in node if not _is_text(part)]
+    if not isinstance(node, ast.AST):
+        return node
+    if isinstance(node, ast.Match):
+        kept = [case for each in node.cases if (case := _kept(each, chosen))]
+        node = ast.Match(node.subject, kept)
+    met.append(node)
+    fields = [(field, _plain(value, chosen, met)) for field, value in ast.iter_fields(node)]
+    return (type(node).__name__, *(pair for pair in fields if pair[1] is not None and pair[1] != []))
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            return None
-        return self.generic_visit(node)
 
-    def visit_Match(self, node: ast.Match) -> ast.AST:
-        node.cases = [case for case in node.cases if self.keep(case)]
-        return self.generic_visit(node)
+def _is_text(node: object) -> bool:
+    """Whether a statement is a text alone, such as a docstring."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
-    def keep(self, case: ast.match_case) -> bool:
-        """Whether a case may be met, and if so only its options that may. One with a guard is kept as it is."""
-        kept = [option for option in _options(case) if case.guard or _choice(option) in {"", *self.chosen}]
-        if kept:
-            case.pattern = ast.MatchOr(kept) if len(kept) > 1 else kept[0]
-        return bool(kept)
+
+def _kept(case: ast.match_case, chosen: Chosen) -> ast.match_case | None:
+    """A case with those of its options that may be met, if any may. One with a guard is kept as it is."""
+    kept = [option for option in _options(case) if case.guard or _choice(option) in {"", *chosen}]
+    if not kept:
+        return None
+    return ast.match_case(ast.MatchOr(kept) if len(kept) > 1 else kept[0], case.guard, case.body)
 
 
 def _options(case: ast.match_case) -> list[ast.pattern]:
@@ -275,11 +284,3 @@ def _choice(option: ast.pattern) -> str:
         case _:
             name = ""
     return name if name in CHOICES else ""
-
-
-def _plain(node: object) -> object:
-    # Our own walk, not ast.dump: that prints fields which only some Python versions have, and every version must agree.
-    if isinstance(node, ast.AST):
-        fields = [(field, _plain(value)) for field, value in ast.iter_fields(node) if value not in (None, [])]
-        return (type(node).__name__, *fields)
-    return [_plain(part) for part in node] if isinstance(node, list) else node

@@ -71,7 +71,7 @@ def _is_made(stage: Pretrain) -> bool:
     target = store.path(DATA, stage)
     if not (target.exists() and store.log_path(DATA, stage).exists()):
         return False
-    return store.read_tensors(target)[1]["code"] == header("pretrain", stage)["code"]
+    return store.read_head(target)["code"] == header("pretrain", stage)["code"]
 
 
 def _train(stage: Pretrain) -> None:

@@ -133,20 +133,23 @@ def write_hdf5(target: Path, arrays: Mapping[str, np.ndarray], head: Mapping[str
 
 def read_hdf5(source: Path) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and the header of an HDF5 artefact. Raises `Problem` if it is missing or damaged."""
-    arrays: Arrays = {}
+    places: list[str] = []
+    with _hdf5(source) as file:
+        file.visit(places.append)
+        arrays = {place: item[()] for place in places if isinstance(item := file[place], h5py.Dataset)}
+        return arrays, json.loads(str(file.attrs["entia"]))
+    raise AssertionError
 
-    def collect(place: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[place] = item[()]
 
+@contextlib.contextmanager
+def _hdf5(source: Path) -> Iterator[h5py.File]:
+    """An HDF5 artefact, every byte of which has been checked."""
     with _checked(source):
         with source.open("rb") as file:
             digest = _digest(file, source.stat().st_size - DIGITS)
             _compare(digest.encode(), file.read())
         with h5py.File(source, "r") as file:
-            file.visititems(collect)
-            return arrays, json.loads(str(file.attrs["entia"]))
-    raise AssertionError
+            yield file
 
 
 # --- safetensors: weights -----------------------------------------------------------------------------------------
@@ -172,16 +175,26 @@ def write_tensors(target: Path, tensors: Mapping[str, Any], head: Mapping[str, A
 
 def read_tensors(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tensors and the header of a safetensors artefact. Raises `Problem` if it is missing or damaged."""
+    with _safetensors(source, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _tensor_head(file)
+    raise AssertionError
+
+
+@contextlib.contextmanager
+def _safetensors(source: Path, framework: str) -> Iterator[Any]:
+    """A safetensors artefact, every byte of which has been checked."""
     from safetensors import SafetensorError, safe_open
 
     with _checked(source, SafetensorError):
         with source.open("rb") as file:
             _, written, digest = _tensor_digest(file)
             _compare(digest, written)
-        with safe_open(source, framework="pt") as file:
-            entry = json.loads(file.metadata()["entia"])
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(entry["head"])
-    raise AssertionError
+        with safe_open(source, framework=framework) as file:
+            yield file
+
+
+def _tensor_head(file: Any) -> dict[str, Any]:
+    return json.loads(json.loads(file.metadata()["entia"])["head"])
 
 
 # --- JSON and CSV: readouts and logs ------------------------------------------------------------------------------
@@ -221,7 +234,24 @@ def read_log(source: Path) -> list[dict[str, str]]:
     raise AssertionError
 
 
-# --- checks -------------------------------------------------------------------------------------------------------
+# --- headers and checks -------------------------------------------------------------------------------------------
+
+
+def read_head(source: Path) -> dict[str, Any]:
+    """The header of any artefact, whose every byte is checked; of a JSON artefact its contents too.
+
+    Loads neither arrays nor PyTorch. Raises `Problem` if the artefact is missing or damaged.
+    """
+    match source.suffix:
+        case ".h5":
+            with _hdf5(source) as file:
+                return json.loads(str(file.attrs["entia"]))
+        case ".safetensors":
+            with _safetensors(source, "np") as file:
+                return _tensor_head(file)
+        case _:
+            return read_json(source)
+    raise AssertionError
 
 
 @contextlib.contextmanager
