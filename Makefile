@@ -12,7 +12,7 @@ all: .venv/ready  ## run the study of params.yaml on all cores; print its tables
 	@$(RUN) entia results
 
 test: .venv/ready  ## run all tests
-	@$(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder  # for two cores: tests with SLURM mostly wait
+	@$(RUN) pytest -n 4 --dist loadgroup --no-loadscope-reorder  # for two cores: tests with SLURM mostly wait
 
 check: .venv/ready  ## formatting, lint, types, layers, workflow
 	@$(RUN) ruff format --check src tests benchmarks workflow

@@ -1,20 +1,52 @@
 """Shapes and dtypes are checked under pytest: every annotated function of ours, by jaxtyping and beartype."""
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import jaxtyping
 import pytest
+from filelock import FileLock
 
 jaxtyping.install_import_hook("entia", "beartype.beartype")
 
 ROOT = Path(__file__).parent.parent
 
 
+SLOW = ("test_slurm", "test_dvc", "test_workflow", "test_kubernetes", "test_job", "test_adopt")
+"""Files that run the whole pipeline, the longest first: begun last, one of them would keep one core busy at the end."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run the whole pipeline come first: begun last, one of them would keep one core busy at the end."""
-    slow = ("test_slurm", "test_dvc", "test_workflow", "test_kubernetes", "test_job")
-    place = {name: number for number, name in enumerate(slow)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(slow)))
+    """Pipelines go one by one to whichever worker is free; other files stay whole, for what their tests share."""
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+    for item in items:
+        if item.path.stem not in SLOW[1:]:  # SLURM's tests share a cluster
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Once:
+    """Makes a folder for all workers: the first that asks for it fills it, and none changes it afterwards."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, made = root / name, root / f"{name}.made"
+        with FileLock(root / f"{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                made.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(autouse=True)

@@ -23,10 +23,9 @@ def carry_out(folder: Path, commands: list[str]) -> None:
         run(folder, *command.split())
 
 
-@pytest.fixture(scope="module")
-def by_hand(tmp_path_factory) -> Path:
+def make_by_hand(folder: Path) -> None:
     """A study made without Snakemake, interrupted after its first cell and within its second."""
-    folder = make_study(tmp_path_factory.mktemp("by_hand"))
+    make_study(folder)
     commands = listed(folder)
     carry_out(folder, commands[:4])
     assert [command.split()[1] for command in commands[:4]] == ["subset", "pretrain", "embed", "readout"]
@@ -38,13 +37,12 @@ def by_hand(tmp_path_factory) -> Path:
     interrupted.communicate()
     carry_out(folder, listed(folder))
     assert [command.split()[1] for command in listed(folder)] == ["report", "report", "claims", "index"]
-    return folder
 
 
 @pytest.fixture
-def study(by_hand, tmp_path) -> Path:
+def study(once, tmp_path) -> Path:
     """A copy with the times of files as copying left them: in no order."""
-    shutil.copytree(by_hand, tmp_path / "study", symlinks=True, copy_function=shutil.copy)
+    shutil.copytree(once("by_hand", make_by_hand), tmp_path / "study", symlinks=True, copy_function=shutil.copy)
     return tmp_path / "study"
 
 

@@ -75,14 +75,17 @@ def has_nothing_to_do(folder: Path) -> bool:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory) -> Path:
-    """The study, made by `dvc repro`, committed, and pushed to a folder."""
-    folder = make_repository(tmp_path_factory.mktemp("shared"))
-    run(folder, "dvc", "remote", "add", "-d", "folder", str(tmp_path_factory.mktemp("remote")))
-    run(folder, "dvc", "repro")
-    commit(folder)
-    run(folder, "dvc", "push")
-    return folder
+def shared(once) -> Path:
+    """The study, made by `dvc repro`, committed, pushed to a folder, and left as it is."""
+
+    def fill(folder: Path) -> None:
+        make_repository(folder)
+        run(folder, "dvc", "remote", "add", "-d", "folder", f"{folder}.remote")
+        run(folder, "dvc", "repro")
+        commit(folder)
+        run(folder, "dvc", "push")
+
+    return once("shared", fill)
 
 
 @pytest.fixture
@@ -92,22 +95,25 @@ def study(shared, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def changed(shared, tmp_path_factory) -> Path:
-    """The study with another readout: brought up to date by Snakemake alone, not yet by DVC."""
-    folder = Path(shutil.copytree(shared, tmp_path_factory.mktemp("changed") / "study", symlinks=True))
-    nearest(folder)
-    run(folder, *SNAKEMAKE)
-    return folder
+def changed(shared, once) -> Path:
+    """The study with another readout: brought up to date by Snakemake alone, not yet by DVC, and left as it is."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(shared, folder, symlinks=True, dirs_exist_ok=True)
+        nearest(folder)
+        run(folder, *SNAKEMAKE)
+
+    return once("changed", fill)
 
 
 # --- either tool, in any order, anywhere ------------------------------------------------------------------------------
 
 
-def test_after_dvc_repro_neither_tool_has_anything_to_do_and_git_is_clean(shared):
-    assert has_nothing_to_do(shared)
-    assert "didn't change, skipping" in run(shared, "dvc", "repro")
-    assert run(shared, "git", "status", "--short") == ""
-    assert "0 older code, 0 missing, 0 foreign, 0 damaged" in entia(shared, "check", "--raw")
+def test_after_dvc_repro_neither_tool_has_anything_to_do_and_git_is_clean(study):
+    assert has_nothing_to_do(study)
+    assert "didn't change, skipping" in run(study, "dvc", "repro")
+    assert run(study, "git", "status", "--short") == ""
+    assert "0 older code, 0 missing, 0 foreign, 0 damaged" in entia(study, "check", "--raw")
 
 
 def test_after_snakemake_dvc_repro_runs_no_job_and_an_older_commit_comes_back_whole(shared, changed, tmp_path):
@@ -261,9 +267,10 @@ def group(leader: int) -> list[int]:
     return found
 
 
-def wait_for_lock(folder: Path) -> None:
+def wait_for(folder: Path, pattern: str) -> None:
     deadline = time.monotonic() + 120
-    while not any((folder / ".snakemake/locks").glob("*")) and time.monotonic() < deadline:
+    while not any(folder.glob(pattern)):
+        assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.1)
 
 
@@ -273,12 +280,14 @@ def test_two_runs_at_once_the_second_says_so_and_exits(first, study):
     change(study, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 400}))
     process = start(study, *first)
     try:
-        wait_for_lock(study)
+        wait_for(study, "data/checkpoints/*.part/state.safetensors")
+        os.killpg(process.pid, signal.SIGSTOP)  # at work, however long the others take, and in nobody's way
         assert "cannot be locked" in run(study, *SNAKEMAKE, check=False)
         assert re.search("cannot be locked|is busy", run(study, "dvc", "repro", check=False))
         assert re.search("cannot be locked|is busy|lock", run(study, "dvc", "exp", "run", check=False))
         assert process.poll() is None
     finally:
+        os.killpg(process.pid, signal.SIGCONT)
         kill(process, signal.SIGINT)
     assert before.items() <= artefacts(study).items()
 

@@ -91,7 +91,7 @@ class Watch(threading.Thread):
             self.gpus |= set(held)
             if len(held) != len(set(held)):
                 self.clashes.append(held)
-            time.sleep(0.3)
+            time.sleep(1)
 
     def gpu_of(self, process: Path) -> str | None:
         try:
@@ -105,18 +105,27 @@ class Watch(threading.Thread):
 
 
 def lengthen(folder: Path) -> Path:
-    """Three cells, for two GPUs, that train for about a minute: SLURM looks at time limits twice a minute."""
-    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 400, "checkpoint_every": 200}))
+    """Three cells, for two GPUs, long enough for all that happens to them."""
+    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 200, "checkpoint_every": 100}))
     return folder
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory) -> dict[str, bytes]:
-    """What the study makes on this machine, without SLURM."""
+def local(tmp_path_factory) -> Iterator[Callable[[], dict[str, bytes]]]:
+    """What the study makes on this machine, without SLURM: begun here, and waited for where it is asked for."""
     folder = lengthen(make_study(tmp_path_factory.mktemp("local")))
     command = ["snakemake", "--cores", "2", "--quiet", "all"]
-    subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
-    return artefacts(folder)
+    with (folder / "said.txt").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
+
+    def made() -> dict[str, bytes]:
+        assert process.wait(900) == 0, (folder / "said.txt").read_text()[-3000:]
+        return artefacts(folder)
+
+    yield made
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def training(folder: Path) -> list[Path]:
@@ -133,10 +142,14 @@ def moving(folder: Path, after: int) -> list[Path]:
 
 
 def time_out_and_signal(cluster: dict[str, str], at_work: list[str]) -> None:
+    """Both jobs hang until SLURM, which looks twice a minute, finds one over its time; the other is asked to stop."""
     late, stopped = at_work
     ask(cluster, "scontrol", "update", f"JobId={late}", "EndTime=now+1")
-    ask(cluster, "scancel", "--signal=USR1", stopped)
+    for job in at_work:
+        ask(cluster, "scancel", "--signal=STOP", job)
     until(lambda: f"Time limit exhausted for JobId={late}" in log_of(cluster))
+    for number in ("CONT", "USR1"):
+        ask(cluster, "scancel", f"--signal={number}", stopped)
 
 
 def cancel_and_preempt(cluster: dict[str, str], at_work: list[str]) -> None:
@@ -245,7 +258,7 @@ def test_a_study_ends_with_the_bytes_of_a_local_one_whatever_happens_to_jobs_and
 
     made = artefacts(folder)
     assert made.pop("reports/metrics.json") and made.pop("data/raw/.gitignore")  # DVC's and git's alone
-    assert made == local
+    assert made == local()
     assert watch.most == 2 and watch.gpus == {"0", "1"} and not watch.clashes
     assert before.items() <= finished(folder).items()
     assert not jobs(cluster, folder) and not list((folder / "data/checkpoints").glob("*.part"))
@@ -260,7 +273,7 @@ def test_a_cell_cut_into_five_jobs_by_slurms_signal_gives_the_bytes_of_an_uncut_
     name = next(iter(found.pretrains))
     target = folder / f"data/checkpoints/{name}.safetensors"
     (folder / "data/subset").mkdir()
-    for path, content in local.items():
+    for path, content in local().items():
         if path.startswith("data/subset/"):
             (folder / path).write_bytes(content)
     state, saved = folder / f"data/checkpoints/{name}.part/state.safetensors", []
@@ -279,4 +292,4 @@ def test_a_cell_cut_into_five_jobs_by_slurms_signal_gives_the_bytes_of_an_uncut_
         saved.append(int(re.search(r"asked to stop; saved epoch (\d+)", log.read_text())[1]))
     assert saved == sorted(set(saved)) and not target.exists()
     subprocess.run(["entia", "pretrain", name], cwd=folder, env=cluster, check=True, capture_output=True)
-    assert target.read_bytes() == local[str(target.relative_to(folder))]
+    assert target.read_bytes() == local()[str(target.relative_to(folder))]

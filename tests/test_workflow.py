@@ -21,6 +21,7 @@ pytestmark = pytest.mark.workflow
 # the stand-in conda is there for those who ask for it with --use-conda
 PATHS = (str(Path(sys.executable).parent), os.environ["PATH"], str(ROOT / "tests/conda/bin"))
 ENVIRONMENT = {**os.environ, "PATH": ":".join(PATHS), "PYTHONPATH": "src"}
+ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of hundreds of processes would compile our code anew
 
 
 def make_study(folder: Path) -> Path:
@@ -87,10 +88,9 @@ def artefacts(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def done(tmp_path_factory) -> Path:
-    folder = make_study(tmp_path_factory.mktemp("done"))
-    run(folder, "snakemake", "--cores", "2", "--quiet", "reason")
-    return folder
+def done(once) -> Path:
+    """The study, made by Snakemake, and left as it is."""
+    return once("done", lambda folder: run(make_study(folder), "snakemake", "--cores", "2", "--quiet", "reason"))
 
 
 @pytest.fixture
@@ -100,17 +100,17 @@ def study(done, tmp_path) -> Path:
     return tmp_path / "study"
 
 
-def test_the_study_ends_with_its_table_and_figure(done):
+def test_the_study_ends_with_its_table_and_figure(done, study):
     table = (done / "reports/tables/MV-T1.md").read_text()
     assert "| barlow_twins | 8 | fixed | 0.0004 |" in table and "laptop scale: mnist5k" in table
     assert (done / "reports/figures/MV-F2a.png").read_bytes().startswith(b"\x89PNG")
     assert "MV-F2a" in (done / "reports/index.html").read_text()
-    assert "MV-T1. Widths" in run(done, "entia", "results").stdout
+    assert "MV-T1. Widths" in run(study, "entia", "results").stdout
 
 
-def test_a_second_run_finds_nothing_to_do(done):
-    assert jobs(done) == {}
-    assert "3 to train (shared ones once), 3 done" in run(done, "entia", "plan").stdout
+def test_a_second_run_finds_nothing_to_do(study):
+    assert jobs(study) == {}
+    assert "3 to train (shared ones once), 3 done" in run(study, "entia", "plan").stdout
 
 
 DRAWN = {"table": 1, "figure": 1, "claims": 1, "index": 1}
@@ -323,26 +323,6 @@ def test_a_truncated_artefact_is_named_and_never_used(kind, stage, study):
     path.write_bytes(path.read_bytes()[:-100])
     text = refused(study, "snakemake", "--cores", "2", "--quiet", "reason")
     assert f"entia: {path.relative_to(study)}: damaged" in text
-
-
-def test_two_runs_at_once_the_second_says_so_and_exits(study):
-    change(study, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 400}))
-    first = subprocess.Popen(
-        ["snakemake", "--cores", "1"],
-        cwd=study,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not any((study / ".snakemake/locks").glob("*")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert "cannot be locked" in refused(study, "snakemake", "--cores", "1")
-    finally:
-        os.killpg(first.pid, signal.SIGINT)
-        first.wait()
 
 
 @pytest.fixture
