@@ -126,6 +126,26 @@ def test_what_is_copied_ends_with_its_starter_and_its_jobs_go_on(folder, starter
     assert said(begin(folder, copying, "plan"))[2] == 0, "with nothing to copy a job imports for itself"
 
 
+def test_ctrl_c_ends_a_job_whose_copy_is_not_yet_made(folder, starter, copying):
+    found = plan.load(folder / "params.yaml")
+    (subset,), cell = found.subsets, next(iter(found.pretrains))
+    assert said(begin(folder, copying, "subset", subset))[2] == 0
+    server = copied(starter)
+    server.suspend()
+    process = begin(folder, copying, "pretrain", cell)
+    until(lambda: ignores_ctrl_c(process.pid))
+    for each in (server.pid, process.pid):  # a terminal tells them all
+        os.kill(each, signal.SIGINT)
+    server.resume()
+    assert said(process)[2] != 0
+    assert server.is_running() and not server.children()
+
+
+def ignores_ctrl_c(number: int) -> bool:
+    (ignored,) = (each for each in Path(f"/proc/{number}/status").read_text().splitlines() if "SigIgn" in each)
+    return bool(int(ignored.split()[1], 16) & 1 << signal.SIGINT - 1)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can ask as somebody else")
 def test_nobody_else_is_served(copying):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:

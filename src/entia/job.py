@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from importlib import import_module
 from typing import Any
 
@@ -69,7 +70,8 @@ def _hand_over(name: str, arguments: list[str]) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         try:
             connection.connect(f"\0{name}")
-            socket.send_fds(connection, [json.dumps(arguments).encode()], [0, 1, 2])
+            request = [time.monotonic(), *arguments]
+            socket.send_fds(connection, [json.dumps(request).encode()], [0, 1, 2])
         except OSError:
             return
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the copy by itself, and ends it
@@ -83,8 +85,13 @@ def _hand_over(name: str, arguments: list[str]) -> None:
 
 
 def _serve(listener: socket.socket) -> list[str]:
-    """Makes a copy for each job, and returns in the copy, with the job's arguments; ends when standard input does."""
-    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Makes a copy for each job, and returns in the copy, with the job's arguments; ends when standard input does.
+
+    Ctrl-C ends copies, not what is copied. One that came after a job had asked and before its copy was made (importing
+    takes seconds) is the copy's too.
+    """
+    interrupted = [0.0]  # when, in the monotonic clock's seconds, which all processes of a machine share
+    default = signal.signal(signal.SIGINT, lambda _, __: interrupted.append(time.monotonic()))
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         selector.register(sys.stdin, selectors.EVENT_READ)
@@ -93,27 +100,30 @@ def _serve(listener: socket.socket) -> list[str]:
                 if key.fileobj is sys.stdin:
                     sys.exit()
                 elif key.fileobj is listener:
-                    arguments = _accept(listener, selector)
-                    if arguments is not None:
-                        signal.signal(signal.SIGINT, interrupt)
+                    request = _accept(listener, selector)
+                    if request is not None:
+                        asked, *arguments = request
+                        signal.signal(signal.SIGINT, default)
+                        if asked < interrupted[-1]:
+                            sys.exit(128 + signal.SIGINT)
                         return arguments
                 else:
                     selector.unregister(key.fileobj)
                     _report(key.fd, key.data)
 
 
-def _accept(listener: socket.socket, selector: selectors.BaseSelector) -> list[str] | None:
-    """Makes a copy for the next job; its arguments in the copy, None in what was copied."""
+def _accept(listener: socket.socket, selector: selectors.BaseSelector) -> list[Any] | None:
+    """Makes a copy for the next job; what it asked for (when, and arguments) in the copy, None in what was copied."""
     connection, _ = listener.accept()
     text, streams, _, _ = socket.recv_fds(connection, 1 << 16, 3)
     if not text or not _is_ours(connection):
         _close(connection, *streams)
         return None
-    arguments: list[str] = json.loads(text)
+    request: list[Any] = json.loads(text)
     with contextlib.suppress(Exception):  # the copy meets it again, and says so where its user looks
         from entia.stages import IMPORTS
 
-        for module in ("entia.cli", *IMPORTS.get(next(iter(arguments), ""), ())):
+        for module in ("entia.cli", *IMPORTS.get(next(iter(request[1:]), ""), ())):
             import_module(module)
     gc.freeze()  # the copies' garbage collection then leaves the pages that they share alone
     process = os.fork()
@@ -127,7 +137,7 @@ def _accept(listener: socket.socket, selector: selectors.BaseSelector) -> list[s
         os.dup2(stream, number)
     _close(*streams)
     threading.Thread(target=_heed, args=(connection,), daemon=True).start()
-    return arguments
+    return request
 
 
 def _is_ours(connection: socket.socket) -> bool:
