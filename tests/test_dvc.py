@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-from test_workflow import ENVIRONMENT, artefacts, change, edit, jobs, make_study
+from test_workflow import ENVIRONMENT, artefacts, change, edit, interruptible, jobs, make_study
 
 from entia import check, plan
 
@@ -238,11 +238,10 @@ def test_dvc_can_set_a_parameter_of_params_yaml_without_spoiling_it(tmp_path):
 
 
 def start(folder: Path, *command: str) -> subprocess.Popen[bytes]:
-    # Python's own handler, since a process started in the background may ignore SIGINT
     with (folder.parent / f"{folder.name}.said").open("w") as said:
         return subprocess.Popen(
             command, cwd=folder, env=HERE, stdout=said, stderr=said, start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=interruptible,
         )  # fmt: skip
 
 

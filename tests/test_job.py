@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_workflow import ENVIRONMENT, change, make_study
+from test_workflow import ENVIRONMENT, change, interruptible, make_study
 
 from entia import job, machines, plan, stages
 
@@ -29,8 +29,9 @@ def folder(tmp_path) -> Path:
 def starter(folder) -> Iterator[subprocess.Popen[str]]:
     """A process in Snakemake's place."""
     process = subprocess.Popen(
-        ["python", "-c", STARTER], cwd=folder, env=ENVIRONMENT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+        ["python", "-c", STARTER], cwd=folder, env=ENVIRONMENT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        preexec_fn=interruptible,
+    )  # fmt: skip
     yield process
     process.kill()
     process.communicate()
@@ -46,6 +47,7 @@ def begin(folder: Path, environment: dict[str, str], *arguments: str) -> subproc
     return subprocess.Popen(
         ["python", "-m", "entia.job", *arguments],
         cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=interruptible,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_the_whole_study_is_planned_on_kubernetes(cluster, folder):
 
 
 def test_a_cell_deleted_while_it_trains_saves_and_ends_in_the_bytes_of_an_uncut_one(cluster, folder, tmp_path):
-    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 60, "checkpoint_every": 20}))
+    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 40, "checkpoint_every": 20}))
     stage = next(iter(plan.load(folder / "params.yaml").pretrains.values()))
     target = next(iter(plan.load(folder / "params.yaml").pretrains))
     target = folder / f"data/checkpoints/{target}.safetensors"

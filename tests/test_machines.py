@@ -173,7 +173,7 @@ def test_an_mlp_readout_has_a_limit_that_grows_with_its_work(tmp_path):
 def whole(tmp_path_factory) -> tuple[Path, str, bytes]:
     """A study, one cell's name, and the bytes of its uncut run, removed again."""
     folder = make_study(tmp_path_factory.mktemp("whole"))
-    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 60, "checkpoint_every": 20}))
+    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 40, "checkpoint_every": 20}))
     found = plan.load(folder / "params.yaml")
     run(folder, "entia", "subset", next(iter(found.subsets)))
     name = next(iter(found.pretrains))
@@ -254,7 +254,7 @@ def test_a_cell_that_an_orphan_trains_is_waited_for_and_not_trained_again(whole)
     text = second.communicate()[1]
     drain.join()
     assert (
-        "another process is training it" in text and "made by that other process" in text and "of 60, loss" not in text
+        "another process is training it" in text and "made by that other process" in text and "of 40, loss" not in text
     )
     orphan.communicate()
     assert orphan.returncode == second.returncode == 0
@@ -298,7 +298,7 @@ def test_the_locks_of_a_run_that_is_alive_or_on_another_machine_stay(elsewhere, 
 @pytest.mark.workflow
 def test_after_a_killed_snakemake_the_same_command_goes_on(tmp_path):
     folder = make_study(tmp_path)
-    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 30}))
+    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 20}))
     command = ["snakemake", "--cores", "2", "--quiet", "reason", "--until", "pretrain"]
     killed = subprocess.Popen(
         command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from conftest import ROOT
 from test_dvc import WHO, make_repository
-from test_workflow import ENVIRONMENT, artefacts, change, make_study
+from test_workflow import ENVIRONMENT, artefacts, change, interruptible, make_study
 
 from entia import machines, plan
 
@@ -65,6 +65,17 @@ def jobs(cluster: dict[str, str], folder: Path, rule: str = "rule_", states: str
     return [job for job, where, comment in found if where == str(folder) and comment.startswith(rule)]
 
 
+def trainers(folder: Path) -> dict[str, psutil.Process]:
+    """The processes that train in a study now, by cell."""
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter(["cmdline", "cwd", "environ", "ppid"]):
+        told = process.info
+        if told["cwd"] == str(folder) and told["environ"] and {"entia.job", "pretrain"} <= set(told["cmdline"]):
+            found[process.pid] = process
+    # what one of them forks, to start another command, looks like itself at first
+    return {each.info["cmdline"][-1]: each for each in found.values() if each.info["ppid"] not in found}
+
+
 def until(what: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not what():
@@ -87,26 +98,16 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self.over:
             self.most = max(self.most, len(jobs(self.cluster, self.folder, "rule_pretrain")))
-            held = [gpu for gpu in map(self.gpu_of, Path("/proc").glob("[0-9]*")) if gpu is not None]
+            held = [each.info["environ"].get("CUDA_VISIBLE_DEVICES", "none") for each in trainers(self.folder).values()]
             self.gpus |= set(held)
             if len(held) != len(set(held)):
                 self.clashes.append(held)
             time.sleep(1)
 
-    def gpu_of(self, process: Path) -> str | None:
-        try:
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            if b"entia.job" not in command or b"pretrain" not in command or (process / "cwd").readlink() != self.folder:
-                return None
-            variables = (process / "environ").read_bytes().split(b"\0")
-        except OSError:  # it just ended
-            return None
-        return next((v.split(b"=")[1].decode() for v in variables if v.startswith(b"CUDA_VISIBLE_DEVICES=")), "none")
-
 
 def lengthen(folder: Path) -> Path:
     """Three cells, for two GPUs, long enough for all that happens to them."""
-    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 200, "checkpoint_every": 100}))
+    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 120, "checkpoint_every": 60}))
     return folder
 
 
@@ -136,9 +137,22 @@ def finished(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (folder / "data/checkpoints").glob("*.safetensors")}
 
 
-def moving(folder: Path, after: int) -> list[Path]:
-    """Unfinished cells whose state was saved after a time, in nanoseconds."""
-    return [state for state in training(folder) if state.stat().st_mtime_ns > after]
+def let_two_get_on(folder: Path, after: int) -> None:
+    """Waits until two cells have saved an epoch after a time, in nanoseconds; the first is held still for the second."""
+    held: dict[str, psutil.Process] = {}
+
+    def both() -> bool:
+        at_work = trainers(folder)
+        for state in training(folder):
+            cell = state.parent.stem
+            if cell in at_work and cell not in held and state.stat().st_mtime_ns > after:
+                at_work[cell].suspend()
+                held[cell] = at_work[cell]
+        return len(held) == 2
+
+    until(both)
+    for process in held.values():
+        process.resume()
 
 
 def time_out_and_signal(cluster: dict[str, str], at_work: list[str]) -> None:
@@ -198,9 +212,6 @@ def start(cluster, folder) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a controller; none outlives its test."""
     started: list[subprocess.Popen[str]] = []
 
-    def interruptible() -> None:  # a process started in the background would ignore Ctrl-C
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
     def begin(*command: str, **more: str) -> subprocess.Popen[str]:
         with (folder / "controller.txt").open("w") as log:
             process = subprocess.Popen(
@@ -245,7 +256,7 @@ def test_a_study_ends_with_the_bytes_of_a_local_one_whatever_happens_to_jobs_and
     assert "The last run here was killed" in said(folder)
     for happens in (restart_slurmd, time_out_and_signal, cancel_and_preempt, lose_the_node):
         since = time.time_ns()
-        until(lambda: len(moving(folder, since)) == 2)  # noqa: B023
+        let_two_get_on(folder, since)
         watch.over = happens is lose_the_node  # SLURM gives its GPUs away before its jobs have ended there
         at_work = jobs(cluster, folder, "rule_pretrain")
         happens(cluster, at_work)

@@ -24,6 +24,11 @@ ENVIRONMENT = {**os.environ, "PATH": ":".join(PATHS), "PYTHONPATH": "src"}
 ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of hundreds of processes would compile our code anew
 
 
+def interruptible() -> None:
+    """Called in a process before its command: one started in the background would ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def make_study(folder: Path) -> Path:
     """A checkout without its history, and a study of three cells of two methods."""
     for name in ("Snakefile", "workflow", "src"):
@@ -241,7 +246,7 @@ def test_stages_run_by_hand_make_what_the_rules_make(done, tmp_path):
 
 def test_a_pretraining_killed_at_random_moments_ends_with_the_same_bytes(done, tmp_path):
     folder = make_study(tmp_path)
-    longer = {"epochs": 8, "checkpoint_every": 3, "subset": {"dataset": "mnist5k"}}
+    longer = {"epochs": 8, "checkpoint_every": 3, "subset": {"dataset": "mnist5k", "limit": 2000}}
     change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update(longer))
     cell = re.search(r"(barlow_twins\S+)", run(folder, "entia", "plan", "MV-F2a").stdout)[1]
     run(folder, "snakemake", "--cores", "1", "--until", "subset")

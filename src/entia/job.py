@@ -91,7 +91,7 @@ def _serve(listener: socket.socket) -> list[str]:
     takes seconds) is the copy's too.
     """
     interrupted = [0.0]  # when, in the monotonic clock's seconds, which all processes of a machine share
-    default = signal.signal(signal.SIGINT, lambda _, __: interrupted.append(time.monotonic()))
+    given = signal.signal(signal.SIGINT, lambda _, __: interrupted.append(time.monotonic()))
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         selector.register(sys.stdin, selectors.EVENT_READ)
@@ -103,8 +103,8 @@ def _serve(listener: socket.socket) -> list[str]:
                     request = _accept(listener, selector)
                     if request is not None:
                         asked, *arguments = request
-                        signal.signal(signal.SIGINT, default)
-                        if asked < interrupted[-1]:
+                        signal.signal(signal.SIGINT, given)
+                        if asked < interrupted[-1] and given is not signal.SIG_IGN:
                             sys.exit(128 + signal.SIGINT)
                         return arguments
                 else:
