@@ -1,9 +1,8 @@
 # make: set up .venv and run the main job. make help: the rest.
 PYTHON ?= python3
 BIN := .venv/bin
-RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
-# where Python may not write bytecode as it goes, every process would compile all that it imports (PyTorch: 3 s)
-BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
+# where Python may not write bytecode, every process would compile all that it imports (PyTorch: 3 s)
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=
 .DEFAULT_GOAL := all
 .PHONY: all test check benchmarks format lock plan pull prune clean help
 
@@ -59,6 +58,6 @@ help:  ## this list
 	@$(PYTHON) -m venv --clear .venv
 	@sed -n '/^uv==/,/^[^ ]*==/{/^uv==/p;/^ /p}' requirements.lock > .venv/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock $(BYTECODE)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
+import scipy
 from test_tables import KNOWN, run, runs
 
 from entia import config, datasets, diet, results, tables, theory
@@ -172,7 +172,7 @@ def scattered(seed: int, smoothing: float = 0.8, noise: float = 1.0) -> pd.DataF
 def test_rho_is_spearmans_and_its_interval_holds_it():
     rows = runs(*(scattered(seed) for seed in range(5)))
     found = diet.rho(rows)
-    assert found.effect == pytest.approx(spearmanr(rows["loss"], rows["accuracy"]).statistic)
+    assert found.effect == pytest.approx(scipy.stats.spearmanr(rows["loss"], rows["accuracy"]).statistic)
     assert -1 < found.low < found.effect < found.high < 0 and found.seeds == 5
 
 

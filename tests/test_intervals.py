@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
+import scipy
 
 from entia import intervals
 

@@ -3,11 +3,8 @@ import sys
 
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy.optimize import check_grad
-from sklearn.linear_model import LogisticRegression
-from sklearn.linear_model import Ridge as PeerRidge
-from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
 from entia import readout
@@ -226,6 +223,8 @@ def test_ridge_solves_the_normal_equations(width: int):
 
 @pytest.mark.parametrize("width", [6, 90], ids=["primal", "dual"])
 def test_ridge_agrees_with_scikit_learn_at_every_penalty(width: int):
+    from sklearn.linear_model import Ridge as PeerRidge
+
     x, label = blobs(50, width)
     penalties = [1e-4, 1e-2, 1.0]
     for penalty, fit in zip(penalties, readout._ridge(Features(x, label), penalties, 3), strict=True):
@@ -263,11 +262,13 @@ def test_gradient_of_the_cross_entropy_is_its_slope():
     def both(theta: np.ndarray) -> tuple[float, np.ndarray]:
         return readout._cross_entropy(theta, unit, x, label, 0.1)
 
-    assert check_grad(lambda theta: both(theta)[0], lambda theta: both(theta)[1], theta) < 1e-6
+    assert scipy.optimize.check_grad(lambda theta: both(theta)[0], lambda theta: both(theta)[1], theta) < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_logistic_agrees_with_scikit_learn_at_every_penalty(dtype: type):
+    from sklearn.linear_model import LogisticRegression
+
     x, label = blobs(300, distance=0.5)
     x = (x * np.arange(1, 9)).astype(dtype)
     penalties = [1e-3, 1e-1, 1e-2]
@@ -296,6 +297,8 @@ def test_logistic_is_free_of_each_features_unit_and_origin():
 
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (15, 0.1), (40, 0.02)])
 def test_neighbours_agree_with_scikit_learn(k: int, temperature: float):
+    from sklearn.neighbors import KNeighborsClassifier
+
     train, validation, test = (blobs(n, distance=0.4, seed=n) for n in (3000, 100, 400))
     peer = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / temperature))
     accuracy = peer.fit(train.features, train.label).score(test.features, test.label)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import scipy.linalg
-import scipy.optimize
+import scipy
 import threadpoolctl
 import torch
 
