@@ -37,8 +37,8 @@ def frame(
     for row in rows:
         stage = plan.readouts[row.readout]
         fixed = {"experiment": row.experiment, "arm": row.arm, "readout": row.readout, **columns(stage)}
-        epochs = _by_epoch(log(stage))
         content = readout(stage)
+        epochs = _by_epoch(log(stage), {int(epoch) for epoch in content["metrics"]})
         for epoch, metrics in content["metrics"].items():
             found.append({**fixed, **epochs[int(epoch)], "chance": content["chance"], **metrics})
     return pd.DataFrame(found)
@@ -74,15 +74,18 @@ def _flat(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return flat
 
 
-def _by_epoch(log: Log) -> dict[int, dict[str, Any]]:
+def _by_epoch(log: Log, saved: set[int]) -> dict[int, dict[str, Any]]:
+    """What the log says of a run up to each saved epoch."""
     found: dict[int, dict[str, Any]] = {}
     seconds, view_images, peak, best, machines = 0.0, 0, 0, 0.0, set[str]()
     for row in log:
         seconds, view_images = seconds + float(row["seconds"]), view_images + int(row["view_images"])
         peak, best = max(peak, int(row["peak_mib"])), max(best, float(row.get("probe_accuracy", 0)))
-        machines |= {row["machine"]}
-        found[int(row["epoch"])] = {
-            "epoch": int(row["epoch"]),
+        machines.add(row["machine"])
+        if (epoch := int(row["epoch"])) not in saved:
+            continue
+        found[epoch] = {
+            "epoch": epoch,
             "minutes": seconds / 60,
             "view_images": view_images,
             "images": int(row["images"]),
