@@ -328,7 +328,7 @@ def test_view_mean_at_two_views_is_another_loss_than_pairs() -> None:
 @pytest.mark.parametrize("views", [2, 3, 4, 5, 6, 7, 8])
 @pytest.mark.parametrize("shape", [(32, 8), (32, 80), (16, 256)], ids=str)
 @pytest.mark.parametrize(
-    ("config", "name", "given_to_it"),
+    ("config", "name", "options"),
     [
         (BarlowTwins(weight=0.005), "BarlowTwinsLoss", {"lambda_param": 0.005}),
         (VICReg(), "VICRegLoss", {}),
@@ -343,12 +343,12 @@ def test_view_mean_at_two_views_is_another_loss_than_pairs() -> None:
     ids=ids,
 )
 def test_loss_is_the_mean_over_pairs_of_the_published_one(
-    config: Method, name: str, given_to_it: dict[str, float], shape: tuple[int, int], views: int
+    config: Method, name: str, options: dict[str, float], shape: tuple[int, int], views: int
 ) -> None:
     from lightly import loss  # here: it takes seconds, and each worker reads every file
 
     z = draw(views, *shape, dtype=torch.float32).requires_grad_()
-    expected = reference.mean_over_pairs(getattr(loss, name)(**given_to_it), z)
+    expected = reference.mean_over_pairs(getattr(loss, name)(**options), z)
     close(total(config, z), expected, 1e-5)
     close(gradient(config, z.detach()), torch.autograd.grad(expected, z)[0], 1e-5)
 

@@ -65,15 +65,15 @@ def jobs(cluster: dict[str, str], folder: Path, rule: str = "rule_", states: str
     return [job for job, where, comment in found if where == str(folder) and comment.startswith(rule)]
 
 
-def trainers(folder: Path) -> dict[str, psutil.Process]:
-    """The processes that train in a study now, by cell."""
+def trainers(folder: Path) -> list[psutil.Process]:
+    """The processes that train in a study now."""
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter(["cmdline", "cwd", "environ", "ppid"]):
         told = process.info
         if told["cwd"] == str(folder) and told["environ"] and {"entia.job", "pretrain"} <= set(told["cmdline"]):
             found[process.pid] = process
     # what one of them forks, to start another command, looks like itself at first
-    return {each.info["cmdline"][-1]: each for each in found.values() if each.info["ppid"] not in found}
+    return [each for each in found.values() if each.info["ppid"] not in found]
 
 
 def until(what: Callable[[], object], seconds: float = 120) -> None:
@@ -98,7 +98,7 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self.over:
             self.most = max(self.most, len(jobs(self.cluster, self.folder, "rule_pretrain")))
-            held = [each.info["environ"].get("CUDA_VISIBLE_DEVICES", "none") for each in trainers(self.folder).values()]
+            held = [each.info["environ"].get("CUDA_VISIBLE_DEVICES", "none") for each in trainers(self.folder)]
             self.gpus |= set(held)
             if len(held) != len(set(held)):
                 self.clashes.append(held)
@@ -142,12 +142,12 @@ def let_two_get_on(folder: Path, after: int) -> None:
     held: dict[str, psutil.Process] = {}
 
     def both() -> bool:
-        at_work = trainers(folder)
-        for state in training(folder):
-            cell = state.parent.stem
-            if cell in at_work and cell not in held and state.stat().st_mtime_ns > after:
-                at_work[cell].suspend()
-                held[cell] = at_work[cell]
+        saved = {state.parent.stem for state in training(folder) if state.stat().st_mtime_ns > after}
+        for process in trainers(folder):
+            cell = process.info["cmdline"][-1]
+            if cell in saved - held.keys():
+                process.suspend()
+                held[cell] = process
         return len(held) == 2
 
     until(both)
@@ -246,7 +246,7 @@ def test_a_study_ends_with_the_bytes_of_a_local_one_whatever_happens_to_jobs_and
 
     killed = start(*SNAKEMAKE)
     until(lambda: len(trainers(folder)) == 2)
-    for process in trainers(folder).values():
+    for process in trainers(folder):
         process.suspend()  # until the next controller cancels it, or it would be done before all else happens
     killed.kill()
     killed.wait()
