@@ -154,7 +154,7 @@ def report(arguments: argparse.Namespace) -> None:
     """Draws one table or figure."""
     found = plan.load(PARAMS)
     asked = _report(found, arguments.artefact)
-    rows = _frame(found, found.rows[arguments.artefact])
+    rows = _frame(found, found.drawn(arguments.artefact))
     if asked.table:
         from entia import tables
 
@@ -174,7 +174,8 @@ def claims_(arguments: argparse.Namespace) -> None:
     from entia import claims
 
     found = plan.load(PARAMS)
-    rows = tuple(dict.fromkeys(row for part in found.rows.values() for row in part if claims.reads(row.experiment)))
+    shown = (row for artefact in found.rows for row in found.drawn(artefact))
+    rows = tuple(dict.fromkeys(row for row in shown if claims.reads(row.experiment)))
     verdicts = claims.judge(_frame(found, rows), found.scale)
     for ending, text in claims.render(verdicts, found.scale).items():
         store.write_text(found.folder / f"claims.{ending}", text)

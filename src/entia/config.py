@@ -4,6 +4,7 @@
 it; the slug is for people and is never parsed. Nothing here imports torch, so that the Snakefile can import it.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -101,14 +102,15 @@ class Encoder(Config, frozen=True):
     """The network whose pooled output is the embedding."""
 
     name: Literal[
-        "narrow_resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+        "narrow_resnet", "strided_resnet", "pixels", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
         "wide_resnet50_2", "resnext50_32x4d", "densenet121", "convnext_tiny", "convnext_small", "convnext_base",
         "swin_t", "swin_s", "vit_b_16", "alexnet", "mlp_mixer_8", "mlp_mixer_12",
     ]  # fmt: skip
-    """narrow_resnet is ours; mlp_mixer_8 and mlp_mixer_12 (blocks: the DIET papers' on CIFAR and elsewhere) are timm's;
-    the others are torchvision's."""
+    """narrow_resnet and strided_resnet (which halves an image in its first layer) are ours; mlp_mixer_8 and
+    mlp_mixer_12 (blocks: the DIET papers' on CIFAR and elsewhere) are timm's; pixels is no network but the image
+    itself, `width` pixels a side, a baseline; the others are torchvision's."""
     width: Count = 64
-    """Channels of the first stage. The later stages have 2, 4 and 8 times as many."""
+    """Channels of the first stage. The later stages have 2, 4 and 8 times as many (strided_resnet: 2 and 4)."""
     stem: Literal["small", "imagenet"] = "small"
     """small: 3 × 3 convolution with stride 1 and no max-pool, for ResNets alone; imagenet: the network's own."""
     stem_padding: Whole = 1
@@ -214,6 +216,10 @@ class Supervised(Config, frozen=True, tag_field="name", tag="supervised"):
     smoothing: Held = 0.0
 
 
+class Untrained(Config, frozen=True, tag_field="name", tag="untrained"):
+    """A baseline: the encoder as it starts, its batch-norm statistics those of the training images."""
+
+
 class BYOL(Config, frozen=True, tag_field="name", tag="byol"):
     """BYOL (2006.07733), for any number of views: a predictor's output against the target network's projection."""
 
@@ -244,7 +250,10 @@ class MoCo(Config, frozen=True, tag_field="name", tag="moco"):
 MultiView = BarlowTwins | VICReg | SimCLR | SpectralContrastive
 """Methods whose loss is a function of the views' projections alone."""
 
-Method = MultiView | Diet | SDiet | Supervised | BYOL | MoCo
+Method = MultiView | Diet | SDiet | Supervised | BYOL | MoCo | Untrained
+
+ONE_VIEW = (Diet, SDiet, Supervised, Untrained)
+"""Methods that train on any number of views, one included."""
 
 COURSES = {"diet_i": (10.0, 0.0, 0.0, 0.001), "diet_ii": (5.0, 0.001, 10.0, 0.005), "diet_iii": (5.0, 0.0, 0.0, 0.005)}
 """The three candidates for DIET's schedule (spec §2.1, where they have these numbers). Epochs of linear warm-up, share
@@ -288,7 +297,7 @@ class Pretrain(Config, frozen=True):
     method: Method
     optimizer: Optimizer
     views: Count
-    """Two or more for methods that compare views; diet, sdiet and supervised train on any number, one included."""
+    """Two or more for methods that compare views; `ONE_VIEW` are content with one."""
     epochs: Count
     """Passes over the unique images; an epoch of K views processes K view-images an image."""
     batch: Count
@@ -391,10 +400,14 @@ Stage = Subset | Pretrain | Embed | Readout
 
 
 def features(encoder: Encoder) -> int:
-    """Width of the embedding."""
+    """Width of the embedding. Of pixels that of three channels, the most there are."""
     match encoder.name:
         case "narrow_resnet":
             return 8 * encoder.width
+        case "strided_resnet":
+            return 4 * encoder.width
+        case "pixels":
+            return 3 * encoder.width**2
         case "resnet18" | "resnet34":
             return 512
         case "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
@@ -431,9 +444,30 @@ def head_bytes(config: Pretrain, count: int) -> int:
             return 0
 
 
+@functools.cache  # a plan names a cell once for every artefact, embedding and readout of it
 def key(config: Stage) -> str:
-    """Ten hex digits of the SHA-256 of the config's canonical JSON (sorted keys, every field)."""
-    return hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()[:10]
+    """Ten hex digits of the SHA-256 of the config's canonical JSON: sorted keys, without the fields at their default.
+
+    So a new field renames nothing as long as its default is what was done before.
+    """
+    return hashlib.sha256(msgspec.json.encode(_said(config), order="sorted")).hexdigest()[:10]
+
+
+def _said(config: Struct) -> dict[str, object]:
+    """A config's fields that differ from their default, and its tag where it has one."""
+    kind = config.__struct_config__
+    said: dict[str, object] = {kind.tag_field: kind.tag} if kind.tag_field else {}
+    for name, default in _defaults(type(config)):
+        value = getattr(config, name)
+        if value != default:
+            said[name] = _said(value) if isinstance(value, Struct) else value
+    return said
+
+
+@functools.cache
+def _defaults(kind: type[Struct]) -> list[tuple[str, object]]:
+    """A struct's fields and their defaults, where a field has none one that no value equals."""
+    return [(field.name, field.default) for field in msgspec.structs.fields(kind)]
 
 
 def name(config: Stage) -> str:
@@ -446,6 +480,10 @@ def label(config: Stage) -> str:
     match config:
         case Subset():
             return f"{config.dataset} {_percent(config)} %"
+        case Pretrain(method=Untrained(), encoder=Encoder(name="pixels", width=width)):
+            return f"raw pixels, {width} a side, {label(config.subset)}"
+        case Pretrain(method=Untrained(), encoder=encoder):
+            return f"untrained {encoder.name}, width {encoder.width}, {label(config.subset)}, seed {config.seed}"
         case Pretrain():
             return (
                 f"{_method(config.method)}, {config.views} view{'s' * (config.views > 1)}{_crops(config)}, "
@@ -461,6 +499,8 @@ def _slug(config: Stage) -> str:
     match config:
         case Subset():
             return f"{config.dataset.replace('/', '_')}-{_percent(config)}pct"
+        case Pretrain(method=Untrained(), encoder=encoder):
+            return f"untrained-{encoder.name}{encoder.width}-{_slug(config.subset)}-s{config.seed}"
         case Pretrain():
             width = config.projector.width if config.projector.depth else 0
             views = f"v{config.views}" + (f"c{config.crops.views}" if config.crops else "")
@@ -479,8 +519,9 @@ def _is_transfer(config: Embed) -> bool:
 def _cross_field(config: Pretrain) -> Iterator[str]:
     """What is wrong between the fields of a cell."""
     method, optimizer = config.method, config.optimizer
-    if config.views == 1 and not isinstance(method, Diet | SDiet | Supervised):
-        yield f"views: 1 leaves {_tag(method)} nothing to compare; take 2 or more (diet, sdiet, supervised: 1 or more)"
+    if config.views == 1 and not isinstance(method, ONE_VIEW):
+        alone = ", ".join(_tag(kind) for kind in ONE_VIEW)
+        yield f"views: 1 leaves {_tag(method)} nothing to compare; take 2 or more ({alone}: 1 or more)"
     if config.crops and isinstance(method, BYOL | MoCo):
         yield f"crops: {_tag(method)}'s second network takes views of one size; leave crops out"
     if isinstance(method, MoCo) and method.queue < config.views * config.batch:
@@ -527,5 +568,5 @@ def _percent(config: Subset) -> str:
     return f"{100 * config.fraction:.4g}"
 
 
-def _tag(config: Struct) -> str:
+def _tag(config: Struct | type[Struct]) -> str:
     return str(config.__struct_config__.tag)

@@ -21,7 +21,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from entia import config
+from entia import baselines, config
 from entia.config import Config, Embed, Pretrain, Probe, Problem, Readout, Stage, Subset
 
 SCALES = ("laptop", "photos", "gpu_hour", "paper")
@@ -76,6 +76,8 @@ class Plan:
     reports: dict[str, Report]
     rows: dict[str, tuple[Row, ...]]
     experiments: dict[str, tuple[Row, ...]]
+    baselines: dict[str, tuple[Row, ...]]
+    """Those of each report's rows."""
     subsets: dict[str, Subset] = field(default_factory=dict[str, Subset])
     pretrains: dict[str, Pretrain] = field(default_factory=dict[str, Pretrain])
     embeds: dict[str, Embed] = field(default_factory=dict[str, Embed])
@@ -92,8 +94,12 @@ class Plan:
             stage
         ]
 
+    def drawn(self, artefact: str) -> tuple[Row, ...]:
+        """All that an artefact shows: its rows and their baselines."""
+        return (*self.rows[artefact], *self.baselines[artefact])
+
     def cells(self, artefact: str) -> list[str]:
-        """Names of the pretraining runs that an artefact needs, each once."""
+        """Names of the pretraining runs that an artefact needs, each once; its baselines are none."""
         names = (config.name(self.readouts[row.readout].embed.pretrain) for row in self.rows[artefact])
         return list(dict.fromkeys(names))
 
@@ -315,11 +321,22 @@ def _plan(raw: dict[str, Any]) -> Plan:
         name: tuple(row for experiment in report.experiments for row in experiments[experiment])
         for name, report in reports.items()
     }
-    return _fill(Plan(raw["scale"], reports, rows_of, experiments), readouts, rows_of)
+    beside = {name: _baselines(rows, readouts) for name, rows in rows_of.items()}
+    return _fill(Plan(raw["scale"], reports, rows_of, experiments, beside), readouts)
 
 
-def _fill(plan: Plan, readouts: dict[str, Readout], rows: dict[str, tuple[Row, ...]]) -> Plan:
-    for row in dict.fromkeys(itertools.chain.from_iterable(rows.values())):
+def _baselines(rows: tuple[Row, ...], readouts: dict[str, Readout]) -> tuple[Row, ...]:
+    found: dict[Row, None] = {}
+    for row in rows:
+        for arm, readout in baselines.of(readouts[row.readout]):
+            name = config.name(readout)
+            readouts[name] = readout
+            found[Row(baselines.EXPERIMENT, arm, name)] = None
+    return tuple(found)
+
+
+def _fill(plan: Plan, readouts: dict[str, Readout]) -> Plan:
+    for row in dict.fromkeys(itertools.chain.from_iterable(map(plan.drawn, plan.rows))):
         readout = readouts[row.readout]
         plan.readouts[row.readout] = readout
         plan.embeds[config.name(readout.embed)] = readout.embed

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from entia import losses, nets, optim, views
-from entia.config import COURSES, Optimizer, Pretrain, Problem, all_views, label
+from entia.config import COURSES, Optimizer, Pretrain, Problem, Untrained, all_views, label
 
 Row = dict[str, float | int | str]
 State = dict[str, Tensor]
@@ -67,12 +67,34 @@ def pretrain(
     Raises `Problem` when a loss is not finite, naming the epoch and step; ValueError without the labels or the test
     images that the config needs.
     """
+    if isinstance(config.method, Untrained):
+        yield _untrained(config, data)
+        return
     run = _Run(config, data, test)
     if state is not None:
         run.restore(state)
     for now in range(epoch + 1, config.epochs + 1):
         row = run.epoch(now) | run.read_out()
         yield Progress(now, row, run.weights(), run.state())
+
+
+@torch.no_grad()
+def _untrained(config: Pretrain, data: Data) -> Progress:
+    """The encoder as it starts, its batch-norm statistics the mean over batches of clean training images."""
+    count, channels, height, _ = data.pixels.shape
+    side, device = config.augmentation.size or height, data.index.device
+    encoder = nets.build(config.encoder, config.projector, channels, side, config.seed).encoder.to(device).train()
+    for module in encoder.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
+            module.momentum = None  # torch's word for the mean of all batches, each counted once
+    start = time.perf_counter()
+    for pixels in data.pixels.split(config.batch):
+        if len(pixels) == min(config.batch, count):  # a last, smaller batch would count as much as a whole one
+            clean = views.clean(pixels.to(device), config.augmentation)
+            encoder(clean.contiguous(memory_format=torch.channels_last))
+    row: Row = {"epoch": 1, "loss": 0.0, "seconds": round(time.perf_counter() - start, 4), "warmup_seconds": 0.0}
+    row |= {"images": count, "view_images": 0, "peak_mib": _peak_mib(device)}
+    return Progress(1, row, _on_cpu(encoder.state_dict()), {})
 
 
 def is_compiled(config: Pretrain, images: int, side: int, device: torch.device) -> bool:

@@ -88,15 +88,15 @@ TABLES = {name: report for name, report in PLAN.reports.items() if report.table}
 # every (experiment, arm, readout) that an artefact draws
 ROWS = {
     (row.experiment, row.arm, row.readout)
-    for rows in PLAN.rows.values()
-    for row in rows
+    for artefact in PLAN.rows
+    for row in PLAN.drawn(artefact)
 }
 FIGURES = {name: report for name, report in PLAN.reports.items() if report.figure}
 
 
 def read_by(wildcards):
     """The readouts and logs that an artefact draws."""
-    asked = [PLAN.readouts[row.readout] for row in PLAN.rows[wildcards.artefact]]
+    asked = [PLAN.readouts[row.readout] for row in PLAN.drawn(wildcards.artefact)]
     files = [file(readout) for readout in asked]
     logs = [file(readout.embed.pretrain, 1) for readout in asked]
     return list(dict.fromkeys(files + logs))
@@ -111,7 +111,7 @@ def drawn_by(drawer):
                 "report": plans.msgspec.to_builtins(PLAN.reports[wildcards.artefact]),
                 "rows": [
                     (row.experiment, row.arm, row.readout)
-                    for row in PLAN.rows[wildcards.artefact]
+                    for row in PLAN.drawn(wildcards.artefact)
                 ],
                 "scale": PLAN.scale,
                 "code": provenance.fingerprint(drawer, "results"),
