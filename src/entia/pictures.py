@@ -62,7 +62,7 @@ def decode(content: bytes, side: int) -> Picture:
     except Unreadable:
         raise
     except UnidentifiedImageError as error:
-        raise Unreadable("not an image, or of a kind that Pillow cannot read") from error
+        raise Unreadable("not an image, damaged at its start, or of a kind that Pillow cannot read") from error
     except Image.DecompressionBombError as error:
         raise Unreadable(f"too large (above {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels)") from error
     except Exception as error:  # Pillow raises a dozen kinds
