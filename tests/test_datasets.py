@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from entia import config, datasets
 
@@ -118,6 +117,59 @@ def test_validation_is_balanced_and_the_same_for_all_fractions(
     assert len(whole) + len(held) == min(80, limit or 80)
     assert len(held) == (max(4, round(validation * min(80, limit or 80))) if validation else 0)
     assert np.ptp(np.bincount(label[held], minlength=4)) <= 1
+
+
+@settings(deadline=None)
+@given(SIZES, st.floats(0.01, 0.99), FRACTIONS, st.integers(0, 9))
+def test_no_class_is_held_out_whole_and_no_other_image_moves(
+    sizes: list[int], validation: float, fraction: float, seed: int
+) -> None:
+    label = labels(sizes)
+    train, held = datasets.split(label, None, validation, fraction, True, seed)
+    assert set(label[train]) == set(label)
+    # what today's rule holds out, and what is then missing: at most one image a class, of classes held out whole
+    whole = datasets.subset(label, validation, True, datasets._generator(seed, "validation"))
+    spared = sorted({*whole} - {*held})
+    assert set(held) <= set(whole)
+    counts = np.bincount(label[whole], minlength=len(sizes))
+    assert sorted(label[spared]) == np.flatnonzero(counts == sizes).tolist()
+
+
+@settings(deadline=None)
+@given(SIZES, st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_a_smaller_validation_share_nests_in_a_larger(sizes: list[int], one: float, other: float) -> None:
+    small, large = (datasets.split(labels(sizes), None, part, 1.0, True, 0)[1] for part in sorted((one, other)))
+    assert set(small) <= set(large)
+
+
+MNIST5K = np.repeat(np.arange(10), 400)
+CIFAR = rng(7).permutation(np.repeat(np.arange(10), 5000))
+
+
+@pytest.mark.parametrize(
+    ("label", "limit", "validation", "fraction", "balanced", "seed", "recorded"),
+    [
+        (MNIST5K, None, 0.1, 1.0, True, 0, "8fd2bde78167424a"),
+        (MNIST5K, 1000, 0.2, 0.5, True, 1, "3786e662712b4d8d"),
+        (MNIST5K, 500, 0.1, 0.25, False, 2, "afe6ab883cd0b3a7"),
+        (CIFAR, None, 0.1, 1.0, True, 0, "87f892db497eec3b"),
+        (CIFAR, 1000, 0.2, 0.5, True, 1, "cd033178bc891d8c"),
+        (CIFAR, 500, 0.1, 0.25, False, 2, "ed5074ac811f1f47"),
+        (CIFAR, None, 0.0, 0.1, True, 3, "bd589d648a35f096"),
+    ],
+)
+def test_splits_of_classes_with_images_enough_are_those_recorded(
+    label: np.ndarray, limit: int, validation: float, fraction: float, balanced: bool, seed: int, recorded: str
+) -> None:
+    """Recorded before rare classes kept an image to train on: the studies' splits are the same."""
+    parts = datasets.split(label.astype(np.int64), limit, validation, fraction, balanced, seed)
+    assert hashlib.sha256(b"|".join(part.astype("<i8").tobytes() for part in parts)).hexdigest()[:16] == recorded
+
+
+def test_a_class_of_one_image_is_trained_on() -> None:
+    label = np.asarray([0] * 9 + [1], dtype=np.int64)
+    train, held = datasets.split(label, None, 0.1, 1.0, True, 0)
+    assert 9 in train and held.tolist() == [position for position in held if label[position] == 0] != []
 
 
 def test_another_seed_keeps_other_images() -> None:

@@ -113,10 +113,11 @@ class _Walk:
     """Why a path cannot be read."""
     known: set[str] = field(default_factory=set)
     """Resolved paths of the folders and images met."""
-    folders: list[tuple[Place, str]] = field(default_factory=list)
+    folders: list[tuple[Place, str, str]] = field(default_factory=list)
+    """Folders still to be entered, each with its resolved path."""
     links: list[tuple[Place, str]] = field(default_factory=list)
     linked: list[tuple[Place, str]] = field(default_factory=list)
-    """Folders still to be entered, links to folders, links to images."""
+    """Links to folders still to be followed; links to images."""
 
     def name(self, path: str) -> str:
         """A path below the root, from there on."""
@@ -126,7 +127,7 @@ class _Walk:
         """Meets all that is below these folders of the root."""
         for split in splits:
             self._begin(split)
-        self._enter()
+            self._enter()
         while self.links:
             links, self.links = sorted(self.links, key=_order), []
             for place, path in links:
@@ -136,16 +137,15 @@ class _Walk:
 
     def _begin(self, split: str) -> None:
         folder = str(self.root / split)
-        self.known.add(os.path.realpath(folder))
+        self.known.add(real := os.path.realpath(folder))
         entries = self._entries(folder)
         self.kinds[split] = {entry.name for entry in entries if os.path.isdir(entry.path) and not _is_hidden(entry)}
         for entry in entries:
-            self._meet(Place(split, entry.name if entry.name in self.kinds[split] else ""), entry, folder)
+            self._meet(Place(split, entry.name if entry.name in self.kinds[split] else ""), entry, real)
 
     def _enter(self) -> None:
         while self.folders:
-            place, path = self.folders.pop()
-            real = os.path.realpath(path)
+            place, path, real = self.folders.pop()
             if real in self.known:
                 self.passed[place, "repeated link"] += 1
                 continue
@@ -158,7 +158,7 @@ class _Walk:
         if any(_holds(target, os.path.realpath(each)) for each in (os.path.dirname(path), self.root)):
             self.passed[place, "repeated link"] += 1
         else:
-            self.folders.append((place, path))
+            self.folders.append((place, path, target))
             self._enter()
 
     def _entries(self, path: str) -> list["os.DirEntry[str]"]:
@@ -175,8 +175,10 @@ class _Walk:
             self.passed[place, "hidden name"] += 1
         elif entry.is_symlink() and not os.path.exists(entry.path):
             self.faults[entry.path] = "a link to nothing that can be read"
+        elif entry.is_dir() and entry.is_symlink():
+            self.links.append((place, entry.path))
         elif entry.is_dir():
-            (self.links if entry.is_symlink() else self.folders).append((place, entry.path))
+            self.folders.append((place, entry.path, os.path.join(real, entry.name)))
         elif not place.kind:
             self.passed[place, "classless file"] += 1
         elif ending not in pictures.ENDINGS:
