@@ -148,7 +148,8 @@ def test_comments_docstrings_and_formatting_do_not_count(before, source):
         ("readout", 'method="L-BFGS-B"', 'method="BFGS"', ("readout logistic",)),
         ("datasets", "reader = datasets.CIFAR10 if", "reader = None if", ("subset cifar",)),
         ("datasets", "def _generator(seed: int", "def _generator(seed: float", ("subset",)),
-        ("datasets", "def _open(path: Path, side", "def _open(path: Path, size", ("subset folder",)),
+        ("folders", "SYSTEM = frozenset(", "SYSTEM = frozenset() or frozenset(", ("subset folder",)),
+        ("pictures", "def decode(content: bytes, side", "def decode(content: bytes, size", ("subset folder",)),
     ],
 )
 def test_an_edit_changes_what_uses_it_and_nothing_else(before, module, old, new, those, source):

@@ -7,22 +7,21 @@ numpy, so that neither subsets nor read-outs need torch; torchvision takes secon
 
 import gzip
 import hashlib
+import os
 import zlib
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int64, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
-from entia import config
+from entia import config, folders, pictures
 from entia.config import Problem
 
 if TYPE_CHECKING:
@@ -66,17 +65,26 @@ class Raw:
     test: Images
     classes: tuple[str, ...]
     checksum: str
+    notes: tuple[str, ...] = ()
+    """What was passed over in reading it, and how what can be read in several ways was."""
+
+    @property
+    def said(self) -> str:
+        """What was read, in one line."""
+        count = f"{len(self.train) + len(self.test):,} images in {len(self.classes):,} classes"
+        return "; ".join([count, *self.notes])
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """A subset's three disjoint parts; `validation` may be empty. `checksum` is the raw data's."""
+    """A subset's three disjoint parts; `validation` may be empty. `checksum` and `said` are the raw data's."""
 
     train: Images
     validation: Images
     test: Images
     classes: tuple[str, ...]
     checksum: str
+    said: str
 
 
 def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
@@ -90,7 +98,8 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
         where nothing does, torchvision downloads it there.
     pneumoniamnist, pathmnist, dermamnist, bloodmnist: `raw`/NAME.npz in MedMNIST's layout. Its train and val images
         are one training pool, in this order (a subset holds its own validation images out); test is test.
-    image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path.
+    image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path, in three channels.
+        `folders` says which files count, and `pictures` what is seen in them.
 
     Resizing crops the centre to a square and averages over it (antialiased bilinear).
 
@@ -110,7 +119,7 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
             return _medmnist(dataset, raw / f"{dataset}.npz", side)
         case "image_folder":
             if side is not None:
-                return _image_folder(raw / dataset.removeprefix(config.FOLDER), side)
+                return _image_folder(folders.below(raw, dataset.removeprefix(config.FOLDER)), side)
         case _:
             pass
     raise ValueError(f"dataset: {dataset!r} (side: {side}) is not one that config.Subset lets through")
@@ -124,13 +133,15 @@ def pack(subset: config.Subset, raw: Raw) -> Parts:
     train, validation = split(
         raw.train.label, subset.limit, subset.validation, subset.fraction, subset.balanced, subset.seed
     )
-    if not len(train):
+    if not len(train) or (subset.validation and not len(validation)):
         raise Problem(
-            f"{subset.dataset}: no image is left for training at limit: {subset.limit}, "
-            f"validation: {subset.validation}; raise the limit or lower the validation share"
+            f"{subset.dataset}: no image is left for {'validation' if len(train) else 'training'} at limit: "
+            f"{subset.limit}, validation: {subset.validation} (each class keeps one to train on); raise the limit, add "
+            "images, or set validation: 0"
         )
     test = _capped(raw.test.label, subset.limit, _generator(subset.seed, "test"))
-    return Parts(raw.train.take(train), raw.train.take(validation), raw.test.take(test), raw.classes, raw.checksum)
+    parts = raw.train.take(train), raw.train.take(validation), raw.test.take(test)
+    return Parts(*parts, raw.classes, raw.checksum, raw.said)
 
 
 def split(
@@ -143,14 +154,15 @@ def split(
 ) -> tuple[Int64[np.ndarray, "train"], Int64[np.ndarray, "validation"]]:
     """Ascending positions of the training and the validation images, which are disjoint.
 
-    First `limit` caps the pool, then `validation` of the pool is held out, both balanced; then `fraction` of the rest
-    is kept for training. So the validation images depend on neither `fraction` nor `balanced`, and cells that differ
-    in those alone are compared on the same ones. Each step has a random stream of its own.
+    First `limit` caps the pool, then `validation` of the pool is held out, both balanced, but never a class's last
+    image; then `fraction` of the rest is kept for training. So the validation images depend on neither `fraction` nor
+    `balanced`, and cells that differ in those alone are compared on the same ones. Each step has a random stream of
+    its own.
 
     Raises: Problem, where the limit is below the number of classes.
     """
     pool = _capped(label, limit, _generator(seed, "pool"))
-    held = subset(label[pool], validation, True, _generator(seed, "validation")) if validation else pool[:0]
+    held = _held(label[pool], validation, _generator(seed, "validation")) if validation else pool[:0]
     rest = np.delete(pool, held)
     return rest[subset(label[rest], fraction, balanced, _generator(seed, "fraction"))], pool[held]
 
@@ -162,8 +174,19 @@ def subset(
 
     fraction × images, to the nearest whole number, are kept; at least one, and if balanced at least one a class.
     """
+    return np.sort(order(label, balanced, generator)[: _size(label, fraction, balanced)])
+
+
+def _held(label: Int64[np.ndarray, "datum"], share: float, generator: np.random.Generator) -> Int64[np.ndarray, "held"]:
+    """The balanced `subset` of `share`, less the images that come last of their class: a class is never held whole."""
+    turns = order(label, True, generator)
+    _, last = np.unique(label[turns][::-1], return_index=True)
+    return np.setdiff1d(turns[: _size(label, share, True)], turns[::-1][last])
+
+
+def _size(label: Int64[np.ndarray, "datum"], fraction: float, balanced: bool) -> int:
     least = len(np.unique(label)) if balanced else 1
-    return np.sort(order(label, balanced, generator)[: max(least, round(fraction * len(label)))])
+    return max(least, round(fraction * len(label)))
 
 
 def order(
@@ -290,46 +313,10 @@ def _damaged(path: Path, how: str) -> Problem:
 
 
 def _image_folder(root: Path, side: int) -> Raw:
-    from torchvision.datasets import ImageFolder
-
-    test = next((name for name in ("test", "val") if (root / name).is_dir()), None)
-    if test is None or not (root / "train").is_dir():
-        raise Problem(f"{root}: there must be a folder train and a folder test or val, each with a folder a class")
-    try:
-        listed = {name: ImageFolder(root / name) for name in ("train", test)}
-    except FileNotFoundError as error:
-        raise Problem(f"{root}: {error}") from error
-    if listed["train"].classes != listed[test].classes:
-        differ = sorted(set(listed["train"].classes) ^ set(listed[test].classes))
-        raise Problem(f"{root}: train and {test} must have the same classes; only one of them has {', '.join(differ)}")
-    parts: list[Images] = []
-    named: list[tuple[str, str]] = []
-    for folder in listed.values():
-        paths = [Path(path) for path, _ in folder.samples]
-        pixels, digests = _decoded(paths, side)
-        parts.append(_images(pixels, np.asarray(folder.targets, dtype=np.int64)))
-        named += [(path.relative_to(root).as_posix(), digest) for path, digest in zip(paths, digests, strict=True)]
-    return Raw(*parts, classes=tuple(listed["train"].classes), checksum=_checksum(named))
-
-
-def _decoded(paths: list[Path], side: int) -> tuple[UInt8[np.ndarray, "datum 3 side side"], list[str]]:
-    """Each file's image and SHA-256. Threads, since decoding and hashing both leave the interpreter's lock."""
-    pixels = np.empty((len(paths), 3, side, side), dtype=np.uint8)
-    digests: list[str] = []
-    with ThreadPoolExecutor() as pool:
-        for i, (image, digest) in enumerate(pool.map(_open, paths, repeat(side))):
-            pixels[i] = image
-            digests.append(digest)
-    return pixels, digests
-
-
-def _open(path: Path, side: int) -> tuple[UInt8[np.ndarray, "3 side side"], str]:
-    content = path.read_bytes()
-    try:
-        image = Image.open(BytesIO(content)).convert("RGB")
-    except Exception as error:  # Pillow raises a dozen kinds; the file's name is what helps.
-        raise Problem(f"{path}: not a readable image ({error}); replace or remove it") from error
-    return _square(image, side).transpose(2, 0, 1), _digest(content)
+    found = folders.read(root, side)
+    cut = found.trained
+    train, test = (_images(found.pixels[of], found.label[of]) for of in (slice(cut), slice(cut, None)))
+    return Raw(train, test, found.classes, _checksum(found.digests), found.notes)
 
 
 def _resized(
@@ -337,12 +324,8 @@ def _resized(
 ) -> UInt8[np.ndarray, "datum channels newheight newwidth"]:
     """Images with the channel (grey ones have none) in front of height and width, resized where `side` asks for it."""
     if side not in (None, pixels.shape[1]):
-        pixels = np.stack([_square(Image.fromarray(image), side) for image in pixels])
+        pixels = np.stack([pictures.square(Image.fromarray(image), side) for image in pixels])
     return pixels.transpose(0, 3, 1, 2) if pixels.ndim == 4 else pixels[:, None]
-
-
-def _square(image: Image.Image, side: int) -> UInt8[np.ndarray, "side side *channel"]:
-    return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR))
 
 
 def _digest(content: bytes) -> str:
@@ -351,4 +334,5 @@ def _digest(content: bytes) -> str:
 
 def _checksum(named: Iterable[tuple[str, str]]) -> str:
     """SHA-256 of lines `digest  name`, as `sha256sum` writes them."""
-    return _digest("".join(f"{digest}  {name}\n" for name, digest in named).encode())
+    # names as the file system has them, which need not be UTF-8
+    return _digest(os.fsencode("".join(f"{digest}  {name}\n" for name, digest in named)))

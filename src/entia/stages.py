@@ -5,7 +5,7 @@ Heavy libraries are imported where a stage needs them: start-up is most of a sma
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ IMPORTS = {
 """The modules that each command imports late, since others do without them."""
 
 
-def header(stage: str, of: Stage, **more: str) -> dict[str, Any]:
+def header(stage: str, of: Stage, **more: Any) -> dict[str, Any]:
     """What an artefact made by today's code says of itself."""
     return store.header(of, provenance.stage_code(stage, of), **more)
 
@@ -45,10 +45,10 @@ def subset(stage: Subset) -> None:
         for part in ("train", "validation", "test")
         for name in ("pixels", "label", "index")
     }
-    head = header("subset", stage, raw_sha256=parts.checksum, classes="\n".join(parts.classes))
+    head = header("subset", stage, raw_sha256=parts.checksum, classes=list(parts.classes), raw=parts.said)
     store.write_hdf5(store.path(DATA, stage), arrays, head)
     counts = ", ".join(f"{len(getattr(parts, part))} {part}" for part in ("train", "validation", "test"))
-    _say(f"{config.label(stage)}: {counts} images")
+    _say(f"{config.label(stage)}: {counts} images, of {parts.said}")
 
 
 def pretrain(stage: Pretrain) -> None:
@@ -159,7 +159,7 @@ def readout(stage: Readout) -> None:
     from entia import spectrum
 
     arrays, head = check.open_whole(DATA, stage.embed)
-    classes = len(head["classes"].split("\n"))
+    classes = _classes(stage.embed, head)
     epochs = sorted({name.split("/")[0] for name in arrays})
     problems = [_features(arrays, epoch) for epoch in epochs]
     with threadpool_limits(1):  # the number of threads changes a sum's last bits
@@ -170,6 +170,12 @@ def readout(stage: Readout) -> None:
         }
     content = {"metrics": found, "classes": classes, "chance": 1 / classes}
     store.write_json(store.path(DATA, stage), content, header("readout", stage, raw_sha256=head["raw_sha256"]))
+
+
+def _classes(of: Embed, head: Mapping[str, Any]) -> int:
+    if isinstance(head["classes"], str):  # until 0.1.0 one text, a line a class
+        raise Problem(f"{store.path(DATA, of)}: of older code; delete it and run again")
+    return len(head["classes"])
 
 
 def _features(arrays: store.Arrays, epoch: str) -> "tuple[Features, Features, Features]":
