@@ -94,7 +94,7 @@ def write_text(target: Path, text: str) -> None:
         temporary.write_text(text)
 
 
-def header(stage: Stage, code: str, **more: str) -> dict[str, Any]:
+def header(stage: Stage, code: str, **more: Any) -> dict[str, Any]:
     """What every artefact says of itself: config, code, versions and machine, and what is given besides."""
     return {
         "stage": FOLDERS[type(stage)],
