@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import functools
+import json
 import math
 import types
 import typing
@@ -108,8 +109,8 @@ def holds_many(kind: Any) -> bool:
 
 
 def shown(value: object) -> str:
-    """A value as Python writes it, cut where it is long."""
-    text = repr(value)
+    """A value as Python writes it, but true, false and null as YAML does; cut where it is long."""
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
