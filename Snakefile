@@ -17,8 +17,16 @@ try:
         machines.check_writable(
             [".", ".snakemake", "logs", "data", *Path("data").iterdir(), PLAN.folder]
         )
+    if unknown := sorted(set(config) - {"max_minutes"}):
+        raise configs.Problem(
+            f"--config: {', '.join(unknown)}: unknown; max_minutes alone is set there. "
+            "What the study is, `scale:` included, stands in params.yaml"
+        )
 except configs.Problem as problem:
     sys.exit(f"entia: {problem}")
+if workflow.is_main_process:
+    for notice in PLAN.notices:
+        print(f"entia: params.yaml: {notice}", file=sys.stderr)
 
 if RUNS and machines.take_over(Path.cwd()):
     print("The last run here was killed: going on from what it left.", file=sys.stderr)

@@ -25,7 +25,7 @@ from entia.config import (
 def cell(**fields) -> Pretrain:
     given = {
         "subset": Subset(dataset="cifar10", fraction=0.5),
-        "augmentation": Augmentation(),
+        "augmentation": Augmentation(mean=(127.5,), std=(127.5,)),
         "encoder": Encoder(name="narrow_resnet", width=8),
         "projector": Projector(width=256),
         "method": BarlowTwins(weight=0.005),

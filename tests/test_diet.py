@@ -306,7 +306,7 @@ def test_without_augmentation_every_direction_of_real_digits_is_worth_the_same()
 
 @pytest.mark.parametrize("level", range(4))
 def test_levels_are_the_levels_that_claims_read(level: int):
-    policy = config.Augmentation(**({"flip": 0.0} | diet.LEVELS[level]))
+    policy = config.Augmentation(**({"flip": 0.0, "mean": (127.5,), "std": (127.5,)} | diet.LEVELS[level]))
     names = ("erase", "blur", "jitter", "greyscale", "flip", "crop_scale")
     assert results.augmentation_level({f"augmentation.{name}": getattr(policy, name) for name in names}) == level
 

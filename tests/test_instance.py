@@ -20,7 +20,9 @@ from entia.losses import Batch, Setting, instance
 from entia.losses.instance import AdamW, Rows
 from entia.pretrain import Data
 
-STILL = Augmentation(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, jitter=0.0, greyscale=0.0)
+STILL = Augmentation(
+    crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, jitter=0.0, greyscale=0.0, mean=(127.5,), std=(127.5,)
+)
 ADAMW = Optimizer(name="adamw", lr=1e-2, weight_decay=0.05)
 
 

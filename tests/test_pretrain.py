@@ -251,7 +251,7 @@ def bright() -> Data:
 
 def test_the_online_probe_reads_a_label_that_can_be_read_and_not_one_that_cannot():
     data = bright()
-    fair = Augmentation(jitter=0.0)
+    fair = Augmentation(jitter=0.0, mean=(127.5,), std=(127.5,))
     config = small(
         method=Diet(), views=1, optimizer=Optimizer(name="adamw", lr=0.01), epochs=6, online_probe=True,
         augmentation=fair, encoder=Encoder(name="narrow_resnet", width=4),
@@ -373,7 +373,15 @@ def test_an_embedding_does_not_depend_on_the_other_images(data):
 
 def test_one_view_is_the_clean_one_and_more_are_averaged(data):
     still = small(
-        augmentation=Augmentation(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, jitter=0.0, greyscale=0.0)
+        augmentation=Augmentation(
+            crop_scale=(1.0, 1.0),
+            crop_ratio=(1.0, 1.0),
+            flip=0.0,
+            jitter=0.0,
+            greyscale=0.0,
+            mean=(127.5,),
+            std=(127.5,),
+        )
     )
     torch.testing.assert_close(embedded(still, data), embedded(still, data, views=4), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(embedded(small(), data), embedded(small(), data, views=4), rtol=1e-3)

@@ -225,6 +225,8 @@ def _tables(found: plan.Plan) -> dict[str, str]:
 
 def _plan(arguments: argparse.Namespace) -> None:
     found = plan.load(PARAMS, arguments.scale)
+    for notice in found.notices:
+        print(f"entia: {PARAMS}: {notice}", file=sys.stderr)
     calibration, about = overview.calibration(CALIBRATION, arguments.calibration)
     if arguments.commands:
         print("\n".join(overview.commands(found, DATA, overview.current(DATA, provenance.stage_code), calibration)))
@@ -308,7 +310,7 @@ def check_artefacts(arguments: argparse.Namespace) -> None:
 
 def prune(arguments: argparse.Namespace) -> None:
     """Lists what no plan names, and removes it once confirmed; what no DVC remote holds only when asked for."""
-    scales = [plan.load(PARAMS).scale] if arguments.other_scales else plan.SCALES
+    scales = [plan.load(PARAMS).scale] if arguments.other_scales else plan.scales(PARAMS)
     files = check.unplanned((plan.load(PARAMS, scale) for scale in scales), DATA)
     saved = check.stored_elsewhere(Path.cwd()) if files else set[Path]()
     for file in files:

@@ -6,6 +6,7 @@ it; the slug is for people and is never parsed. Nothing here imports torch, so t
 
 import functools
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from msgspec import Meta, Struct
 Count = Annotated[int, Meta(ge=1, description="a positive whole number")]
 Several = Annotated[int, Meta(ge=2, description="a whole number, two or more")]
 Whole = Annotated[int, Meta(ge=0, description="a whole number, zero or more")]
+Seed = Annotated[int, Meta(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")]
 Share = Annotated[float, Meta(gt=0, le=1, description="a number above 0, at most 1")]
 Held = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")]
 Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
@@ -26,6 +28,10 @@ DATASETS = (
     *("pneumoniamnist", "pathmnist", "dermamnist", "bloodmnist"),
 )
 FOLDER = "image_folder/"
+NAMED = re.compile(r"(\w[\w .+-]*(?<! )/)*\w[\w .+-]*(?<! )")
+"""What an image folder's NAME may be: then it leads nowhere but below data/raw, and no shell or template reads it."""
+LONGEST = 100
+"""Characters of a NAME."""
 
 
 class Problem(Exception):
@@ -53,11 +59,17 @@ class Subset(Config, frozen=True):
     """True: the fraction is taken in every class; False: over all images (the papers' CIFAR and STL fractions)."""
     validation: Held = 0.1
     """Share of the training pool held out of pretraining and readout, for choosing weights and penalties."""
-    seed: Whole = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS and not self.dataset.startswith(FOLDER):
             raise ValueError(f"dataset: {self.dataset!r} is not one of {', '.join(DATASETS)} or {FOLDER}NAME")
+        folder = self.dataset.removeprefix(FOLDER)
+        if self.dataset not in DATASETS and not (len(folder) <= LONGEST and NAMED.fullmatch(folder)):
+            raise ValueError(
+                f"dataset: {self.dataset!r}: NAME is a folder below data/raw, of at most {LONGEST} letters, digits, "
+                "spaces and . _ + -, beginning with a letter or digit; rename the folder"
+            )
         if self.dataset.startswith(FOLDER) and self.side is None:
             raise ValueError(f"side: {self.dataset} needs a number of pixels a side, such as side: 64")
 
@@ -83,9 +95,9 @@ class Augmentation(Config, frozen=True):
     solarise_threshold: Probability = 0.5
     """As a share of the brightest value: 128/255 in the papers' ImageNet-100 runs."""
     erase: Probability = 0.0
-    mean: tuple[float, ...] = (127.5,)
-    """Per channel, in 0 to 255; one number serves every channel."""
-    std: tuple[Positive, ...] = (127.5,)
+    mean: tuple[float, ...] | None = None
+    """Per channel, in 0 to 255; one number serves every channel. None: the subset's training images', as measured."""
+    std: tuple[Positive, ...] | None = None
 
 
 class Crops(Config, frozen=True):
@@ -314,7 +326,7 @@ class Pretrain(Config, frozen=True):
     """bfloat16: autocast in the encoder and projector; losses are float32 always."""
     threads: Count = 1
     """Threads on a CPU. They change a sum's last bits, so they are part of what fixes a result."""
-    seed: Whole = 0
+    seed: Seed = 0
     online_probe: bool = False
     """A linear layer (with bias) trained on labels along the way, on the detached embeddings of the augmented views, by
     the same optimiser, rate and schedule (DIET spec §3.1). The encoder is the same with and without it."""
@@ -363,7 +375,7 @@ class AdamProbe(Config, frozen=True, tag_field="name", tag="adam"):
     epochs: Count = 200
     batch: Count = 512
     smoothing: Held = 0.1
-    seed: Whole = 0
+    seed: Seed = 0
 
 
 class MLPProbe(Config, frozen=True, tag_field="name", tag="mlp"):
@@ -376,7 +388,7 @@ class MLPProbe(Config, frozen=True, tag_field="name", tag="mlp"):
     epochs: Count = 100
     batch: Several = 256
     smoothing: Held = 0.0
-    seed: Whole = 0
+    seed: Seed = 0
 
 
 class Neighbours(Config, frozen=True, tag_field="name", tag="neighbours"):
@@ -498,7 +510,7 @@ def label(config: Stage) -> str:
 def _slug(config: Stage) -> str:
     match config:
         case Subset():
-            return f"{config.dataset.replace('/', '_')}-{_percent(config)}pct"
+            return f"{_plain(config.dataset)}-{_percent(config)}pct"
         case Pretrain(method=Untrained(), encoder=encoder):
             return f"untrained-{encoder.name}{encoder.width}-{_slug(config.subset)}-s{config.seed}"
         case Pretrain():
@@ -510,6 +522,11 @@ def _slug(config: Stage) -> str:
             return _slug(config.pretrain) + (f"-on-{_slug(config.on)}" if _is_transfer(config) else "")
         case Readout():
             return f"{_slug(config.embed)}-{_tag(config.probe)}"
+
+
+def _plain(dataset: str) -> str:
+    """A data set's name as file systems and shells take it, and short: two such, beside the rest, stay below 255."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", dataset)[:50]
 
 
 def _is_transfer(config: Embed) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from entia import check, config, machines, provenance, store
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.unfinished import Unfinished
@@ -45,7 +47,9 @@ def subset(stage: Subset) -> None:
         for part in ("train", "validation", "test")
         for name in ("pixels", "label", "index")
     }
-    head = header("subset", stage, raw_sha256=parts.checksum, classes=list(parts.classes), raw=parts.said)
+    pixels = datasets.statistics(parts.train.pixels)
+    more = {"raw_sha256": parts.checksum, "classes": list(parts.classes), "raw": parts.said, "pixels": pixels}
+    head = header("subset", stage, **more)
     store.write_hdf5(store.path(DATA, stage), arrays, head)
     counts = ", ".join(f"{len(getattr(parts, part))} {part}" for part in ("train", "validation", "test"))
     _say(f"{config.label(stage)}: {counts} images, of {parts.said}")
@@ -96,10 +100,11 @@ def _train(stage: Pretrain) -> None:
     epoch = int(rows[-1]["epoch"]) if rows else 0
     where = {"machine": name_of(device)}
     _say(f"{what}: {len(data.index)} images, on {where['machine']}" + (f", from epoch {epoch} on" if epoch else ""))
+    measured = _measured(stage, head)
     with machines.stoppable(saved.flush) as stop:
         try:
             with _progress(what, stage.epochs, epoch) as advance:
-                for progress in training.pretrain(stage, data, state, epoch, test):
+                for progress in training.pretrain(measured, data, state, epoch, test):
                     rows.append({**progress.row, **where})
                     if training.is_kept(stage, progress.epoch):
                         saved.keep(progress.epoch, progress.weights)
@@ -115,10 +120,20 @@ def _train(stage: Pretrain) -> None:
                 raise Problem(f"{what}: the GPU's memory is full; run fewer at once, or lower `batch`") from error
             raise
         store.write_log(store.log_path(DATA, stage), rows)
-        store.write_tensors(
-            store.path(DATA, stage), saved.kept(), header("pretrain", stage, raw_sha256=head["raw_sha256"])
-        )
+        more = {name: head[name] for name in ("raw_sha256", "pixels")}
+        store.write_tensors(store.path(DATA, stage), saved.kept(), header("pretrain", stage, **more))
         saved.remove()
+
+
+def _measured(stage: Pretrain, head: dict[str, Any]) -> Pretrain:
+    """The cell with its images' own mean and deviation where it names none; `head`: its subset's or its weights'."""
+    from entia import views
+
+    if "pixels" not in head:
+        raise Problem(
+            f"{config.label(stage)}: its {head['stage']} is of older code; `snakemake --cores all` makes it anew"
+        )
+    return msgspec.structs.replace(stage, augmentation=views.measured(stage.augmentation, head["pixels"]))
 
 
 def embed(stage: Embed) -> None:
@@ -128,7 +143,8 @@ def embed(stage: Embed) -> None:
     from entia import embed as embedding
 
     device = take_device(stage.pretrain.threads)
-    weights, _ = check.open_whole(DATA, stage.pretrain)
+    weights, made = check.open_whole(DATA, stage.pretrain)
+    measured = msgspec.structs.replace(stage, pretrain=_measured(stage.pretrain, made))
     images, head = check.open_whole(DATA, stage.on)
     epochs = sorted({int(name.split("/", 1)[0]) for name in weights})
     arrays: store.Arrays = {}
@@ -137,7 +153,7 @@ def embed(stage: Embed) -> None:
         for part in ("train", "validation", "test"):
             pixels, position = (torch.from_numpy(images[f"{part}/{name}"]).to(device) for name in ("pixels", "index"))
             if len(position):
-                features = embedding.embed(stage, encoder, pixels, position).cpu().numpy().astype(stage.dtype)
+                features = embedding.embed(measured, encoder, pixels, position).cpu().numpy().astype(stage.dtype)
             else:
                 features = _empty(arrays, epoch, stage.dtype)
             arrays[f"{epoch:05d}/{part}/features"] = features

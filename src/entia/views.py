@@ -10,13 +10,15 @@ contiguous block. Operators whose name ends in an underscore overwrite their pla
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from entia.config import Augmentation
+from entia.config import Augmentation, Problem
 
 LUMA: Final = (0.2989, 0.587, 0.114)
 """ITU-R BT.601, with torchvision's digits."""
@@ -96,6 +98,20 @@ def augment(
         planes = _normalise_(_view(pixels[rows], views, _part(drawn, rows), side), policy.mean, policy.std)
         parts.append(planes.view(channels, -1, views, side, side).permute(2, 1, 0, 3, 4))
     return torch.cat(parts, dim=1).contiguous()
+
+
+def measured(policy: Augmentation, pixels: Mapping[str, Sequence[float]]) -> Augmentation:
+    """The policy, its mean and deviation those of `pixels` (`datasets.statistics`) where it leaves them open.
+
+    Raises `Problem` where there is no deviation to divide by.
+    """
+    mean, std = policy.mean or tuple(pixels["mean"]), policy.std or tuple(pixels["std"])
+    if 0 in std:
+        raise Problem(
+            f"augmentation.std: channel {std.index(0) + 1} is the same in every pixel of the training images, so there "
+            "is nothing to measure; give augmentation.std, such as [255]"
+        )
+    return msgspec.structs.replace(policy, mean=mean, std=std)
 
 
 def clean(
@@ -336,7 +352,11 @@ def _float32(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
-def _normalise_(planes: Float[Tensor, "channel image y x"], mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def _normalise_(
+    planes: Float[Tensor, "channel image y x"], mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Tensor:
+    if mean is None or std is None:
+        raise ValueError("mean and std are left open: `measured` first")
     scale = 255 / _constants(std, planes.device)
     shift = scale * (_constants(mean, planes.device) / 255)
     return planes.mul_(_each(scale[:, None])).sub_(_each(shift[:, None]))
