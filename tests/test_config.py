@@ -49,7 +49,7 @@ def test_every_field_is_part_of_the_key():
     content = msgspec.to_builtins(cell())
     changed = {
         "views": 2, "epochs": 11, "batch": 64, "drop_last": False, "checkpoint_every": 5, "precision": "bfloat16",
-        "threads": 2, "seed": 1, "batch_norm": "per_view", "online_probe": True,
+        "threads": 2, "seed": 1, "batch_norm": "per_view", "online_probe": True, "recompute": True, "deterministic": True,
         "subset": {**content["subset"], "seed": 3},
         "augmentation": {**content["augmentation"], "hue": 0.0},
         "encoder": {**content["encoder"], "width": 16},

@@ -254,7 +254,8 @@ def images(count: int = 32, side: int = 8, channels: int = 3) -> pretrain.Data:
 def trained(of: Pretrain) -> dict[str, torch.Tensor]:
     *_, last = pretrain.pretrain(of, images(), None, 0, images())
     pretrain.is_kept(of, 1)
-    return last.weights
+    assert last.state() and last.size
+    return last.weights()
 
 
 ALL_VIEWS = config.Augmentation(blur=0.5, solarise=0.5, erase=0.5, size=8, mean=(127.5,), std=(127.5,))

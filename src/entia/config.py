@@ -330,6 +330,12 @@ class Pretrain(Config, frozen=True):
     online_probe: bool = False
     """A linear layer (with bias) trained on labels along the way, on the detached embeddings of the augmented views, by
     the same optimiser, rate and schedule (DIET spec §3.1). The encoder is the same with and without it."""
+    recompute: bool = False
+    """True: of each block of the encoder its input alone is kept for the backward pass, which computes the rest again:
+    the same numbers in a fraction of the memory, for about a third more time. Such a cell is not compiled."""
+    deterministic: bool = False
+    """True: a GPU computes by kernels that give the same bits twice, and the cell is not compiled. What that costs has
+    not been measured. On a CPU it changes nothing."""
 
     def __post_init__(self) -> None:
         for problem in _cross_field(self):
@@ -543,6 +549,8 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
         yield f"crops: {_tag(method)}'s second network takes views of one size; leave crops out"
     if isinstance(method, MoCo) and method.queue < config.views * config.batch:
         yield f"method.queue: {method.queue} is less than a step's {config.views * config.batch} keys (views × batch)"
+    if config.recompute and config.encoder.name == "alexnet":
+        yield "recompute: alexnet has no blocks whose inputs alone could be kept; leave it out, or lower batch"
     if isinstance(method, SDiet) and optimizer.name != "adamw":
         yield f"optimizer.name: {optimizer.name!r}, but sdiet's head is trained by adamw; take adamw"
     if (

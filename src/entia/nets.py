@@ -6,12 +6,15 @@ Encoders are told apart by `case`, not by tables, so that a stage's code fingerp
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from entia import config
 
@@ -84,6 +87,48 @@ def build(encoder: config.Encoder, projector: config.Projector, channels: int, s
         net = _encoder(encoder, channels, side)
         features = channels * encoder.width**2 if encoder.name == "pixels" else config.features(encoder)
         return Model(net, _projector(projector, features), features)
+
+
+def recompute(encoder: nn.Module) -> None:
+    """From now on each block of `encoder` keeps its input alone for the backward pass, which computes the rest again.
+
+    The numbers are the same: batch statistics are of the same batch again, and the running ones are updated once.
+    """
+    for block in blocks(encoder):
+        again = partial(_recomputing, [part for part in block.modules() if isinstance(part, _BatchNorm)])
+        # on the object, where a module around it would change the weights' names
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=again)
+
+
+def blocks(encoder: nn.Module) -> list[nn.Module]:
+    """The parts of an encoder that stand in a sequence and have parts of their own: residual blocks and their like."""
+    found: list[nn.Module] = []
+    for child in encoder.children():
+        if isinstance(encoder, nn.Sequential) and not isinstance(child, nn.Sequential) and any(child.children()):
+            found.append(child)
+        else:
+            found += blocks(child)
+    return found
+
+
+def _recomputing(norms: list[_BatchNorm]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _not_running(norms)
+
+
+@contextmanager
+def _not_running(norms: list[_BatchNorm]) -> Iterator[None]:
+    """Within it batch-norms normalise by the batch, as in training, and leave their running statistics as they are.
+
+    At momentum 0 they become 1 × themselves + 0 × the batch's. Without any, autograd would hold it for another pass.
+    """
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, was in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = was
 
 
 def linear(inputs: int, outputs: int, seed: int, bias: bool = True) -> nn.Linear:

@@ -58,8 +58,8 @@ def subset(stage: Subset) -> None:
 def pretrain(stage: Pretrain) -> None:
     """Trains one cell, going on from its last saved epoch if it was interrupted.
 
-    SIGTERM or SIGUSR1 saves the last finished epoch at once, lets the running one end, saves that and exits with
-    `machines.STOPPED`. Killed outright, it loses the running epoch, and what `Unfinished` had not yet saved.
+    SIGTERM or SIGUSR1 lets the running epoch end, saves it and exits with `machines.STOPPED`. Killed outright, it loses
+    the running epoch, and what `Unfinished` had not yet saved.
     """
     target = store.path(DATA, stage)
     mark = target.with_name(f".{target.stem}.lock.tmp")
@@ -98,27 +98,25 @@ def _train(stage: Pretrain) -> None:
     if left and not rows:
         _say(f"{saved.folder}: left by other code; starting again")
     epoch = int(rows[-1]["epoch"]) if rows else 0
-    where = {"machine": name_of(device)}
-    _say(f"{what}: {len(data.index)} images, on {where['machine']}" + (f", from epoch {epoch} on" if epoch else ""))
+    _say(f"{what}: {len(data.index)} images, on {name_of(device)}" + (f", from epoch {epoch} on" if epoch else ""))
     measured = _measured(stage, head)
-    with machines.stoppable(saved.flush) as stop:
+    with machines.stoppable() as stop:
         try:
             with _progress(what, stage.epochs, epoch) as advance:
                 for progress in training.pretrain(measured, data, state, epoch, test):
-                    rows.append({**progress.row, **where})
+                    rows.append({**progress.row, "machine": name_of(device)})
                     if training.is_kept(stage, progress.epoch):
-                        saved.keep(progress.epoch, progress.weights)
-                    if progress.epoch < stage.epochs:
+                        saved.keep(progress.epoch, progress.weights())
+                    stopping = stop.came and progress.epoch < stage.epochs
+                    if stopping or (progress.epoch < stage.epochs and saved.is_due(progress.size)):
                         saved.save(rows, progress.state)
                     advance(progress.epoch, progress.row)
-                    if stop.came and progress.epoch < stage.epochs:
+                    if stopping:
                         _say(f"{what}: asked to stop; saved epoch {progress.epoch}, to be gone on from")
                         sys.exit(machines.STOPPED)
-        except BaseException as error:
-            saved.flush()  # Ctrl-C, too, costs no finished epoch
-            if isinstance(error, torch.OutOfMemoryError):
-                raise Problem(f"{what}: the GPU's memory is full; run fewer at once, or lower `batch`") from error
-            raise
+        except torch.OutOfMemoryError as error:
+            remedy = "run fewer at once, set recompute: true, or lower `batch`"
+            raise Problem(f"{what}: the GPU's memory is full; {remedy}") from error
         store.write_log(store.log_path(DATA, stage), rows)
         more = {name: head[name] for name in ("raw_sha256", "pixels")}
         store.write_tensors(store.path(DATA, stage), saved.kept(), header("pretrain", stage, **more))
@@ -151,9 +149,9 @@ def embed(stage: Embed) -> None:
     for epoch in epochs if stage.epochs == "all" else epochs[-1:]:
         encoder = {name.split("/", 1)[1]: part for name, part in weights.items() if int(name.split("/", 1)[0]) == epoch}
         for part in ("train", "validation", "test"):
-            pixels, position = (torch.from_numpy(images[f"{part}/{name}"]).to(device) for name in ("pixels", "index"))
+            pixels, position = (torch.from_numpy(images[f"{part}/{name}"]) for name in ("pixels", "index"))
             if len(position):
-                features = embedding.embed(measured, encoder, pixels, position).cpu().numpy().astype(stage.dtype)
+                features = embedding.embed(measured, encoder, pixels, position.to(device)).numpy().astype(stage.dtype)
             else:
                 features = _empty(arrays, epoch, stage.dtype)
             arrays[f"{epoch:05d}/{part}/features"] = features
@@ -168,7 +166,11 @@ def _empty(arrays: store.Arrays, epoch: int, dtype: str) -> Any:
 
 
 def readout(stage: Readout) -> None:
-    """Reads labels out of every embedded epoch, and the spectrum of the test embeddings."""
+    """Reads labels out of every embedded epoch, and the spectrum of the test embeddings.
+
+    A probe that is trained by steps is trained on a GPU where there is one.
+    """
+    device = take_device(1).type if machines.is_trained(stage) else "cpu"
     from threadpoolctl import threadpool_limits
 
     from entia import readout as reading
@@ -179,7 +181,7 @@ def readout(stage: Readout) -> None:
     epochs = sorted({name.split("/")[0] for name in arrays})
     problems = [_features(arrays, epoch) for epoch in epochs]
     with threadpool_limits(1):  # the number of threads changes a sum's last bits
-        metrics = reading.read_many(stage.probe, problems, classes)
+        metrics = reading.read_many(stage.probe, problems, classes, device)
         found = {
             str(int(epoch)): {**read, **spectrum.summary(parts[2].features)}
             for epoch, read, parts in zip(epochs, metrics, problems, strict=True)
@@ -223,10 +225,16 @@ def take_device(threads: int) -> "torch.device":
 
 
 def name_of(device: "torch.device") -> str:
-    """What logs call a device: the GPU's name, or the processor's and how many cores."""
+    """What logs call a device: the GPU's name and how many share it now, or the processor's and how many cores.
+
+    A GPU that is shared is as good as another machine: minutes there are not those of a process that has it alone.
+    """
     import torch
 
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{provenance.machine()}, no GPU"
+    if device.type != "cuda":
+        return f"{provenance.machine()}, no GPU"
+    sharing = machines.sharing(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    return torch.cuda.get_device_name(device) + (f", shared by {sharing}" if sharing > 1 else "")
 
 
 class _progress:

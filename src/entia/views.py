@@ -74,7 +74,7 @@ def augment(
     index: Int64[Tensor, "batch"],
     views: int,
     policy: Augmentation,
-    seed: int,
+    seed: int | Int64[Tensor, ""],
     epoch: int | Int64[Tensor, ""],
 ) -> Float[Tensor, "views batch channel side side"]:
     """Views of every image, normalised: (255 x - mean) / std by the policy's mean and std.
@@ -84,7 +84,7 @@ def augment(
     datum with index i in an epoch is the same whatever stands beside it, and however many views are asked for.
     Images of one channel have no colour: saturation, hue and greyscale leave them alone.
 
-    An epoch given as a tensor does not make `torch.compile` compile again each epoch.
+    A seed and an epoch given as tensors do not make `torch.compile` compile again for each of them.
 
     Source: SimCLR (2002.05709, appendix A); Random Erasing (1708.04896).
     """
@@ -134,7 +134,11 @@ def clean(
 
 
 def uniform(
-    seed: int, epoch: int | Int64[Tensor, ""], index: Int64[Tensor, "batch"], views: int, draws: range
+    seed: int | Int64[Tensor, ""],
+    epoch: int | Int64[Tensor, ""],
+    index: Int64[Tensor, "batch"],
+    views: int,
+    draws: range,
 ) -> Float[Tensor, "draw batch view"]:
     """Numbers uniform on the multiples of 2^-24 in [0, 1): a function of (seed, epoch, index, view, draw) alone.
 
@@ -144,8 +148,9 @@ def uniform(
     Source: Steele, Lea, Flood, Fast splittable pseudorandom number generators (OOPSLA 2014), with Stafford's mix 13.
     """
     device = index.device
-    state = _absorb(torch.zeros((), dtype=torch.int64, device=device), torch.full((), seed, device=device))
-    state = _absorb(state, epoch if isinstance(epoch, Tensor) else torch.full((), epoch, device=device))
+    state = torch.zeros((), dtype=torch.int64, device=device)
+    for counter in (seed, epoch):
+        state = _absorb(state, counter if isinstance(counter, Tensor) else torch.full((), counter, device=device))
     state = _absorb(state, index)[:, None]
     state = _absorb(state, torch.arange(views, device=device))
     state = _absorb(state, torch.arange(draws.start, draws.stop, device=device)[:, None, None])
@@ -156,7 +161,7 @@ def draw(
     index: Int64[Tensor, "batch"],
     views: int,
     policy: Augmentation,
-    seed: int,
+    seed: int | Int64[Tensor, ""],
     epoch: int | Int64[Tensor, ""],
     shape: tuple[int, int, int],
 ) -> Parameters:

@@ -78,6 +78,7 @@ rule readout:
     conda:
         "../envs/main.yaml"
     resources:
+        gpu=lambda wildcards: int(machines.is_trained(of("readout")(wildcards))),
         mem_mb=memory("readout"),
         runtime=minutes("readout"),
     params:
