@@ -5,6 +5,7 @@ prints it) or its key alone. Heavy libraries are imported where a command needs 
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -79,31 +80,25 @@ def _parser() -> argparse.ArgumentParser:
     calibrating.add_argument(
         "--at-once", type=_count, metavar="N", help="cells at once (default: as many as `snakemake --cores all` runs)"
     )
-    command("subset", lambda a: _stage(a, "subset", stages.subset), "pack a data set's images into data/subset/", cell)
-    command(
-        "pretrain", lambda a: _stage(a, "pretrain", stages.pretrain), "pretrain one cell into data/checkpoints/", cell
-    )
-    command(
-        "embed",
-        lambda a: _stage(a, "embed", stages.embed),
-        "embed images by a cell's encoders into data/embeddings/",
-        cell,
-    )
-    command(
-        "readout",
-        lambda a: _stage(a, "readout", stages.readout),
-        "read labels out of embeddings into data/readouts/",
-        cell,
-    )
-    command("report", report, "draw one table or figure from the readouts", ("artefact", "its id, such as MV-T1"))
-    command("claims", claims_, "judge the papers' claims from the readouts")
-    command("index", index, "assemble index.html, the page of all tables and figures")
-    command("results", results_, "print a table, and where everything lies", ("artefact?", "its id; the first if none"))
+    for step, run, text in (
+        ("subset", stages.subset, "pack a data set's images into data/subset/"),
+        ("pretrain", stages.pretrain, "pretrain one cell into data/checkpoints/"),
+        ("embed", stages.embed, "embed images by a cell's encoders into data/embeddings/"),
+        ("readout", stages.readout, "read labels out of embeddings into data/readouts/"),
+    ):
+        _scale(command(step, functools.partial(_stage, step, run), text, cell))
+    drawing = ("artefact", "its id, such as MV-T1")
+    _scale(command("report", report, "draw one table or figure from the readouts", drawing))
+    _scale(command("claims", claims_, "judge the papers' claims from the readouts"))
+    _scale(command("index", index, "assemble index.html, the page of all tables and figures"))
+    shown = ("artefact?", "its id; the first if none")
+    _scale(command("results", results_, "print a table, and where everything lies", shown))
     command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
     command("adopt", adopt_, "have Snakemake take up what was made without it: all that `check` calls current")
     checking = command(
         "check", check_artefacts, "say of each artefact whether it is whole, and of today's config, code and data"
     )
+    _scale(checking)
     checking.add_argument("--quiet", action="store_true", help="name what is damaged or foreign, nothing else")
     checking.add_argument("--raw", action="store_true", help="read the raw data too, and compare their checksums")
     pruning = command("prune", prune, "list what the plan no longer names in data/, and remove it if you say yes")
@@ -127,11 +122,15 @@ def _count(text: str) -> int:
     return number
 
 
-def _stage(arguments: argparse.Namespace, stage: str, run: Callable[[Any], None]) -> None:
-    found = plan.load(PARAMS).of(stage)
+def _stage(stage: str, run: Callable[[Any], None], arguments: argparse.Namespace) -> None:
+    planned = plan.load(PARAMS, arguments.scale)
+    found = planned.of(stage)
     matching = [found[name] for name in found if name == arguments.cell or name.rsplit("-", 1)[1] == arguments.cell]
     if not matching:
-        raise Problem(f"{arguments.cell}: no such {stage} in params.yaml at this scale; `entia plan` lists them")
+        raise Problem(
+            f"{arguments.cell}: no such {stage} in params.yaml at {planned.scale} scale; `entia plan` lists them, "
+            "`--scale` names another"
+        )
     run(matching[0])
 
 
@@ -152,7 +151,7 @@ def _frame(found: plan.Plan, rows: tuple[plan.Row, ...]) -> "pd.DataFrame":
 
 def report(arguments: argparse.Namespace) -> None:
     """Draws one table or figure."""
-    found = plan.load(PARAMS)
+    found = plan.load(PARAMS, arguments.scale)
     asked = _report(found, arguments.artefact)
     rows = _frame(found, found.rows[arguments.artefact])
     if asked.table:
@@ -173,7 +172,7 @@ def claims_(arguments: argparse.Namespace) -> None:
     """Writes claims.md and claims.json."""
     from entia import claims
 
-    found = plan.load(PARAMS)
+    found = plan.load(PARAMS, arguments.scale)
     rows = tuple(dict.fromkeys(row for part in found.rows.values() for row in part if claims.reads(row.experiment)))
     verdicts = claims.judge(_frame(found, rows), found.scale)
     for ending, text in claims.render(verdicts, found.scale).items():
@@ -184,7 +183,7 @@ def index(arguments: argparse.Namespace) -> None:
     """Writes index.html."""
     from entia import page
 
-    found = plan.load(PARAMS)
+    found = plan.load(PARAMS, arguments.scale)
     claims = (found.folder / "claims.md").read_text()
     speed = Path("reports/benchmarks/ratios.md")
     text = page.html(
@@ -199,7 +198,7 @@ def index(arguments: argparse.Namespace) -> None:
 
 def results_(arguments: argparse.Namespace) -> None:
     """Prints one table, and where everything lies."""
-    found = plan.load(PARAMS)
+    found = plan.load(PARAMS, arguments.scale)
     tables = _tables(found)
     chosen = arguments.artefact or next(iter(tables))
     if chosen not in tables:
@@ -295,7 +294,7 @@ def metrics(arguments: argparse.Namespace) -> None:
 
 def check_artefacts(arguments: argparse.Namespace) -> None:
     """Prints what each planned artefact is, and ends with exit code 1 if one is damaged or foreign."""
-    found = list(check.check(plan.load(PARAMS), DATA, arguments.raw))
+    found = list(check.check(plan.load(PARAMS, arguments.scale), DATA, arguments.raw))
     for finding in found:
         if finding.is_wrong or not arguments.quiet:
             print(f"{finding.state:10}  {finding.file}" + (f"  ({finding.why})" if finding.why else ""))

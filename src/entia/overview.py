@@ -215,9 +215,11 @@ def commands(plan: Plan, data: Path, is_current: Callable[[Stage], bool], found:
         cell = estimate.cell_of(stage)
         return int(step != "subset"), position.get(config.name(cell), 0), STAGES.index(step)
 
-    stages = [f"entia {step} {config.name(stage)}" for step, stage in sorted(left.values(), key=order)]
-    drawings = [*(f"entia report {artefact}" for artefact in plan.reports), "entia claims", "entia index"]
-    return [_comes_to(plan, [stage for _, stage in left.values()], found), *stages, *drawings]
+    stages = [f"{step} {config.name(stage)}" for step, stage in sorted(left.values(), key=order)]
+    drawings = [*(f"report {artefact}" for artefact in plan.reports), "claims", "index"]
+    # with the scale: params.yaml's own may be another, or be switched before the last of them has run
+    calls = [f"entia {call} --scale {plan.scale}" for call in (*stages, *drawings)]
+    return [_comes_to(plan, [stage for _, stage in left.values()], found), *calls]
 
 
 def _comes_to(plan: Plan, left: Sequence[Stage], found: Calibration | None) -> str:

@@ -24,7 +24,7 @@ from msgspec import Struct
 from entia import config
 from entia.config import Config, Embed, Pretrain, Probe, Problem, Readout, Stage, Subset
 
-SCALES = ("laptop", "photos", "gpu_hour", "paper")
+SCALES = ("laptop", "photos", "gpu_minutes", "gpu_hour", "paper")
 
 
 class EmbedOptions(Config, frozen=True):
