@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from entia import cluster, config, estimate, machines, provenance, store
+from entia import adopted, cluster, config, estimate, machines, provenance, store
 from entia.adopt import parents
 from entia.check import STAGES
 from entia.config import Embed, Pretrain, Readout, Stage
@@ -34,6 +34,20 @@ def calibration(file: Path, asked: Path | None) -> tuple[Calibration | None, str
 def is_here(found: Calibration) -> bool:
     """Whether a calibration is this machine's: processor, cores, GPUs."""
     return found.host == provenance.machine() and found.gpus == len(machines.gpus())
+
+
+def taken_up(plan: Plan, drawn: Plan, data: Path, cells: Sequence[str], ours: Sequence[str]) -> str:
+    """What `entia adopt ARCHIVE` did: the cells, what is drawn from them, and what is not."""
+    away, made = adopted.cells(plan, data), {cell for artefact in drawn.rows for cell in drawn.cells(artefact)}
+    lines = [f"{plan.scale} scale: {len(cells)} cells taken up; " + (adopted.whence(away.values()) if away else "")]
+    if ours:
+        lines.append(f"{len(ours)} left out, since they were trained here: {', '.join(ours)}")
+    lines.append(f"{len(drawn.reports)} tables and figures drawn from {len(made)} of {len(plan.pretrains)} cells: ")
+    lines[-1] += str(plan.folder / "index.html")
+    if without := plan.reports.keys() - drawn.reports.keys():
+        lines.append(f"not drawn, for want of any readout: {', '.join(sorted(without))}")
+    lines.append(f"`snakemake` trains none of them again at scale: {plan.scale}; `entia check` names them")
+    return "\n".join(lines)
 
 
 # --- artefacts ----------------------------------------------------------------------------------------------------
