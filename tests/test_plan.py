@@ -262,7 +262,7 @@ MISTAKES = {
     ),
     "an unknown scale": (
         ("scale: laptop", "scale: phone"),
-        "params.yaml: scale: 'phone' is not one of laptop, photos, gpu_hour, paper",
+        "params.yaml: scale: 'phone' is not one of laptop, photos, gpu_minutes, gpu_hour, paper",
     ),
     "an unknown method": (
         ("method: {name: barlow_twins, weight: 0.005}", "method: {name: barlow_triplets, weight: 0.005}"),

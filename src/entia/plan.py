@@ -18,7 +18,7 @@ from entia import baselines, config, layering, mistakes, reading
 from entia.config import Config, Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.layering import Cell, Layers
 
-SCALES = ("laptop", "photos", "gpu_hour", "paper")
+SCALES = ("laptop", "photos", "gpu_minutes", "gpu_hour", "paper")
 
 
 class Report(Config, frozen=True):

@@ -3,6 +3,7 @@
 Heavy libraries are imported where a stage needs them: start-up is most of a small cell.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -210,13 +211,20 @@ def _features(arrays: store.Arrays, epoch: str) -> "tuple[Features, Features, Fe
 
 def take_device(threads: int) -> "torch.device":
     """The device that this process works on from now on: a GPU of its own choice, else the CPU with so many threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return _device()
+
+
+@functools.cache  # a process that makes many cells stays on one GPU, and counts once there
+def _device() -> "torch.device":
     machines.keep_freed_memory()
     gpu = machines.take_gpu(machines.gpus())
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch looks
     import torch
 
-    torch.set_num_threads(threads)
     if torch.cuda.is_available():
         return torch.device("cuda")
     if gpu is not None:

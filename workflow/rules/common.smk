@@ -22,11 +22,11 @@ STAGES = {
 }
 
 
-def stored(stage):
+def stored(stage, plan=PLAN):
     """The files of every artefact of a stage."""
     return [
         pattern.format(cell=name)
-        for name in PLAN.of(stage)
+        for name in plan.of(stage)
         for pattern in PATTERNS[stage]
     ]
 
@@ -39,6 +39,17 @@ def file(config, part=0):
 def of(stage):
     """The config that a job's wildcard names."""
     return lambda wildcards: PLAN.of(stage)[wildcards.cell]
+
+
+def parent(stage, field):
+    """The file that a job reads; none if what it makes was made elsewhere: then nothing is there to make it from."""
+
+    def source(wildcards):
+        config = of(stage)(wildcards)
+        made_elsewhere = wildcards.cell not in TO_MAKE.of(stage)
+        return [] if made_elsewhere else file(getattr(config, field))
+
+    return source
 
 
 def fixed(stage):
