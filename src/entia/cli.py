@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     checking = command(
         "check", check_artefacts, "say of each artefact whether it is whole, and of today's config, code and data"
     )
-    checking.add_argument("--quiet", action="store_true", help="name what is damaged or foreign, nothing else")
+    checking.add_argument("--quiet", action="store_true", help="name what is damaged, foreign or unreadable alone")
     checking.add_argument("--raw", action="store_true", help="read the raw data too, and compare their checksums")
     pruning = command("prune", prune, "list what the plan no longer names in data/, and remove it if you say yes")
     pruning.add_argument("--yes", action="store_true", help="do not ask")
@@ -294,15 +294,17 @@ def metrics(arguments: argparse.Namespace) -> None:
 
 
 def check_artefacts(arguments: argparse.Namespace) -> None:
-    """Prints what each planned artefact is, and ends with exit code 1 if one is damaged or foreign."""
+    """Prints what each planned artefact is, and ends with exit code 1 if one is damaged, foreign or unreadable."""
     found = list(check.check(plan.load(PARAMS), DATA, arguments.raw))
     for finding in found:
         if finding.is_wrong or not arguments.quiet:
             print(f"{finding.state:10}  {finding.file}" + (f"  ({finding.why})" if finding.why else ""))
     if not arguments.quiet:
         print(check.summary(found))
-    if any(finding.is_wrong for finding in found):
+    if any(finding.state in ("damaged", "foreign") for finding in found):
         raise Problem("what is damaged or foreign above must not be used; deleting it is left to you")
+    if any(finding.is_wrong for finding in found):
+        raise Problem("what is unreadable above could not be checked; it may well be whole")
 
 
 def prune(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entia import check, config, machines, provenance, store
+from entia import check, config, faults, locks, machines, provenance, store
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.unfinished import Unfinished
 
@@ -60,7 +60,7 @@ def pretrain(stage: Pretrain) -> None:
     target = store.path(DATA, stage)
     mark = target.with_name(f".{target.stem}.lock.tmp")
     what = config.label(stage)
-    with machines.alone(mark, lambda: _say(f"{what}: another process is training it; waiting for that")) as waited:
+    with locks.alone(mark, lambda: _say(f"{what}: another process is training it; waiting for that")) as waited:
         if waited and _is_made(stage):
             _say(f"{what}: made by that other process")
         else:
@@ -69,7 +69,7 @@ def pretrain(stage: Pretrain) -> None:
 
 def _is_made(stage: Pretrain) -> bool:
     target = store.path(DATA, stage)
-    if not (target.exists() and store.log_path(DATA, stage).exists()):
+    if not (faults.is_there(target) and faults.is_there(store.log_path(DATA, stage))):
         return False
     return store.read_head(target)["code"] == header("pretrain", stage)["code"]
 
@@ -89,7 +89,7 @@ def _train(stage: Pretrain) -> None:
         for part in ("train", "test")
     )
     saved = Unfinished(store.path(DATA, stage), header("pretrain", stage))
-    left = saved.state.exists()
+    left = faults.is_there(saved.state)
     rows, state = saved.load()
     if left and not rows:
         _say(f"{saved.folder}: left by other code; starting again")
