@@ -32,21 +32,26 @@ class Unreadable(Problem):
     """A file that is there and cannot be read now. What is in it is not known."""
 
 
+def is_systems(error: Exception) -> bool:
+    """Whether an error is the system's: a library's own, of what it makes of bytes, is a bare `OSError` with no number."""
+    return isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError)
+
+
 @contextlib.contextmanager
 def reading(source: Path) -> Iterator[None]:
     """Within it what the system says against reading `source` is `Missing` or `Unreadable`, with the remedy.
 
-    An `OSError` without the system's number is a library's own and passes.
+    An `OSError` that is a library's own passes.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise Missing(f"{source}: missing; `snakemake --cores all` makes it") from error
     except OSError as error:
-        if error.errno is None:
+        if not is_systems(error):
             raise
-        remedy = READABLE.get(error.errno, LATER)
-        raise Unreadable(f"{source}: cannot be read now ({error.strerror}); {remedy}") from error
+        remedy = READABLE.get(error.errno or 0, LATER)
+        raise Unreadable(f"{source}: cannot be read now ({error.strerror or error}); {remedy}") from error
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
@@ -57,6 +58,18 @@ def alone(mark: Path, busy: Callable[[], None] = lambda: None) -> Iterator[bool]
         if isinstance(lock, FileLock):  # which leaves its file; one who waits for it sees that it has lost its name
             mark.unlink(missing_ok=True)
         lock.release()
+
+
+def is_held(file: BinaryIO) -> bool:
+    """Whether another process holds a file for itself, as HDF5 does to write; False where nobody can say."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back when the file is closed
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in faults.NO_LOCKS:
+            raise
+    return False
 
 
 def _lock(mark: Path) -> BaseFileLock:

@@ -7,6 +7,7 @@ not let us read is `faults.Unreadable`: problems, each with the file's name and 
 
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -20,7 +21,7 @@ import h5py
 import msgspec
 import numpy as np
 
-from entia import config, faults, provenance
+from entia import config, faults, locks, provenance
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 
 Arrays = dict[str, np.ndarray]
@@ -139,6 +140,8 @@ def _hdf5(source: Path) -> Iterator[h5py.File]:
         with source.open("rb") as file:
             digest = _digest(file, max(0, os.fstat(file.fileno()).st_size - DIGITS))
             written = file.read()
+            if digest.encode() != written and locks.is_held(file):  # HDF5 marks what it opens for writing
+                raise BlockingIOError(errno.EAGAIN, "open for writing elsewhere")
         if not re.fullmatch(rb"[0-9a-f]{64}", written):
             raise _Unsigned
         _compare(digest.encode(), written)
@@ -275,8 +278,8 @@ def _checked(source: Path, *errors: type[Exception]) -> Iterator[None]:
                 f"{source}: damaged or not entia's ({how}); if entia made it, delete it and run again to rebuild it"
             ) from error
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, csv.Error, *errors) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the system's refusal to read, which says nothing of what is in the file
+            if faults.is_systems(error):
+                raise
             raise Damaged(f"{source}: damaged ({_first_line(error)}); delete it and run again to rebuild it") from error
 
 
