@@ -8,13 +8,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import check, cluster, overview, plan, provenance, stages, store
+from entia import check, cluster, faults, overview, page, plan, provenance, stages, store
 from entia.config import Problem
 from entia.stages import DATA
 
@@ -97,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("report", report, "draw one table or figure from the readouts", ("artefact", "its id, such as MV-T1"))
     command("claims", claims_, "judge the papers' claims from the readouts")
-    command("index", index, "assemble index.html, the page of all tables and figures")
+    paging = command("index", index, "assemble index.html, the page of all tables and figures")
+    paging.add_argument("--without", nargs="*", default=[], metavar="ARTEFACT", help="what the last run did not draw")
     command("results", results_, "print a table, and where everything lies", ("artefact?", "its id; the first if none"))
     command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
     command("adopt", adopt_, "have Snakemake take up what was made without it: all that `check` calls current")
@@ -182,15 +183,13 @@ def claims_(arguments: argparse.Namespace) -> None:
 
 def index(arguments: argparse.Namespace) -> None:
     """Writes index.html."""
-    from entia import page
-
-    found = plan.load(PARAMS)
-    claims = (found.folder / "claims.md").read_text()
+    found, without = plan.load(PARAMS), set(arguments.without)
     speed = Path("reports/benchmarks/ratios.md")
     text = page.html(
         found,
-        _tables(found),
-        claims,
+        _tables(found, without),
+        _figures(found, without),
+        "" if "claims" in without else _drawn(found.folder / "claims.md"),
         speed.read_text() if speed.exists() else "",
         os.path.relpath(speed.parent, found.folder),
     )
@@ -215,11 +214,22 @@ def results_(arguments: argparse.Namespace) -> None:
     print(f"  verdicts         {found.folder / 'claims.md'}")
 
 
-def _tables(found: plan.Plan) -> dict[str, str]:
-    try:
-        return {a: (found.folder / f"tables/{a}.md").read_text() for a, r in found.reports.items() if r.table}
-    except FileNotFoundError as error:
-        raise Problem(f"{error.filename}: missing; `snakemake --cores all` makes it") from error
+def _tables(found: plan.Plan, without: Set[str] = frozenset()) -> dict[str, str]:
+    """Each table's Markdown."""
+    asked = (a for a, report in found.reports.items() if report.table and a not in without)
+    return {artefact: _drawn(found.folder / f"tables/{artefact}.md") for artefact in asked}
+
+
+def _figures(found: plan.Plan, without: Set[str]) -> dict[str, str]:
+    """What each figure's file says is to be said beside it."""
+    asked = (a for a, report in found.reports.items() if report.figure and a not in without)
+    return {artefact: page.said(_drawn(found.folder / f"figures/{artefact}.svg")) for artefact in asked}
+
+
+def _drawn(file: Path) -> str:
+    with faults.reading(file):
+        return file.read_text()
+    raise AssertionError
 
 
 def _plan(arguments: argparse.Namespace) -> None:

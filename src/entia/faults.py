@@ -33,7 +33,7 @@ class Unreadable(Problem):
 
 
 def is_systems(error: Exception) -> bool:
-    """Whether an error is the system's: a library's own, of what it makes of bytes, is a bare `OSError` with no number."""
+    """Whether an error is the system's: a library's own, on what it read, is a bare `OSError` with no number."""
     return isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError)
 
 

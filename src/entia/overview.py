@@ -22,8 +22,8 @@ def calibration(file: Path, asked: Path | None) -> tuple[Calibration | None, str
     found = estimate.load(asked or file)
     if asked is None and not is_here(found):
         return None, (
-            f"no times: {file} is of another machine ({found.machine}); `entia calibrate` measures this one, "
-            f"`--calibration {file}` takes it as it is"
+            f"no times: {file} is of another machine ({found.machine}), or other cores; `entia calibrate` measures "
+            f"this one, `--calibration {file}` takes it as it is"
         )
     from entia import calibrate
 
@@ -33,7 +33,7 @@ def calibration(file: Path, asked: Path | None) -> tuple[Calibration | None, str
 
 def is_here(found: Calibration) -> bool:
     """Whether a calibration is this machine's: processor, cores, GPUs."""
-    return found.host == provenance.machine() and found.gpus == len(machines.gpus())
+    return found.host == provenance.host() and found.gpus == len(machines.gpus())
 
 
 # --- artefacts ----------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def measured(plan: Plan, data: Path, of: Estimate) -> dict[str, tuple[float, flo
         if not faults.is_there(file):
             continue
         rows = store.read_log(file)
-        if {row["machine"] for row in rows} == {of.calibration.machine}:
+        if {provenance.model(row["machine"]) for row in rows} == {provenance.model(of.calibration.machine)}:
             found[name] = sum(float(row["seconds"]) for row in rows), of.training(cell)
     return found
 

@@ -201,10 +201,12 @@ def take_device(threads: int) -> "torch.device":
 
 
 def name_of(device: "torch.device") -> str:
-    """What logs call a device: the GPU's name, or the processor's and how many cores."""
+    """What logs call a device: the GPU's model, or the processor's."""
     import torch
 
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{provenance.machine()}, no GPU"
+    if device.type == "cuda":
+        return provenance.model(torch.cuda.get_device_name(device))
+    return f"{provenance.machine()}, no GPU"
 
 
 class _progress:
