@@ -97,7 +97,7 @@ def machine() -> str:
 
 def model(name: str) -> str:
     """One name for a processor or a GPU, whichever kernel or driver named it. Cores, in older logs, are left out."""
-    return " ".join(re.sub(r"\((?:R|TM)\)|\bCPU\b|, \d+ cores\b|^NVIDIA\b", " ", name, flags=re.IGNORECASE).split())
+    return " ".join(re.sub(r"\((?:R|TM)\)|\bCPU\b|, \d+ cores\b|^NVIDIA\b", "", name, flags=re.IGNORECASE).split())
 
 
 def host() -> str:
