@@ -23,7 +23,7 @@ RAW = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"} | {
     name: f"{name}.npz" for name in config.DATASETS if name.endswith("mnist")
 }
 SHIPPED = ("mnist5k", "optdigits")  # inside packages
-State = Literal["current", "older code", "missing", "unreadable", "foreign", "damaged"]
+State = Literal["current", "older code", "missing", "foreign", "damaged", "unreadable"]
 STATES: dict[type[Problem], State] = {
     faults.Missing: "missing",
     faults.Unreadable: "unreadable",
