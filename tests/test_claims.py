@@ -383,7 +383,7 @@ def test_minutes_of_different_machines_are_refused():
     fast = rows("data_barlow_twins", lambda epoch: 0.1 + 0.2 * epoch, views=4, subset__fraction=0.5, machines="another")
     reading = judged("MV-H6", slow, fast).readings[0]
     assert (reading.verdict, reading.effect) == ("inconclusive", None)
-    assert "different machines" in reading.note
+    assert "minutes of different machines are not compared: cells were trained on 2 machines" in reading.note
 
 
 def timed(*accuracies: list[float]) -> arms.Times:

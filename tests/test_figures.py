@@ -10,7 +10,6 @@ from conftest import ROOT
 from test_tables import MACHINE, drawn, run, runs
 
 from entia import figures, plan, results, theory
-from entia.config import Problem
 from entia.plan import Report
 
 
@@ -96,14 +95,23 @@ def test_error_is_what_accuracy_leaves():
     assert axes[1].get_title() == "equal view-images"
 
 
-@pytest.mark.parametrize("name", ["convergence", "pareto"])
-def test_an_axis_of_minutes_that_mixes_machines_is_refused_and_names_them(name):
+@pytest.mark.parametrize("name", ["convergence", "pareto", "sample_efficiency"])
+def test_of_cells_of_several_machines_minutes_are_those_of_one_and_it_is_said(name):
     rows = arms()
     rows.loc[rows["views"] == 4, "machines"] = "another"
-    with pytest.raises(Problem, match=f"2 machines cannot share an axis: another; {MACHINE}"):
-        figures.draw(Report(title="t", figure=name), rows, "laptop")
-    if name == "convergence":  # view-images do not depend on the machine
-        figures.draw(Report(title="t", figure=name, options={"beside": "view_images"}), rows, "laptop")
+    figure = figures.draw(Report(title="t", figure=name), rows, "laptop")
+    said = f"cells were trained on 2 machines (another; {MACHINE})"
+    assert figure.get_label().startswith(said) and said in figure.get_supxlabel().replace("\n", " ")
+    if name == "convergence":
+        epochs, minutes, key = figure.axes
+        assert len(epochs.get_lines()) >= 2 and "another alone (2 of 4 cells)" in minutes.get_xlabel()
+        assert [line.get_xdata().tolist() for line in minutes.get_lines() if len(line.get_xdata()) == 3] == [[4, 8, 12]]
+        assert not any("min," in text.get_text() for text in key.get_legend().get_texts())
+
+
+def test_a_figure_that_shows_no_minutes_says_nothing_of_machines():
+    rows = runs(run(50, arm="fixed"), run(60, arm="tuned", weight=0.1, machines="another"))
+    assert not figures.draw(Report(title="t", figure="width_curve"), rows, "laptop").get_label()
 
 
 def test_sample_efficiency_says_that_view_images_are_equal():

@@ -344,3 +344,26 @@ def test_every_module_belongs_to_a_stage_or_is_named_beside_them():
     }
     modules = {module.removesuffix(".__init__") for module in modules} - {"__init__"}
     assert modules - {module for module, _ in provenance.definitions(*entries)} - set(provenance.BESIDE) == set()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (
+            "Intel(R) Xeon(R) Gold 6248 CPU @ 2.50GHz",
+            "Intel(R) Xeon(R) Gold 6248  @ 2.50GHz, 2 cores",
+            "Intel Xeon Gold 6248 @ 2.50GHz",
+        ),
+        ("AMD EPYC, 64 cores, no GPU", "AMD EPYC, 2 cores, no GPU", "AMD EPYC, no GPU"),
+        ("NVIDIA A100-SXM4-80GB", "A100-SXM4-80GB"),
+    ],
+)
+def test_names_of_one_model_are_one_machine(names):
+    assert {provenance.model(name) for name in names} == {names[-1]}
+
+
+def test_a_machine_is_named_without_its_cores_and_a_host_with_those_it_may_use(monkeypatch):
+    monkeypatch.setattr(provenance.os, "sched_getaffinity", lambda _: {3})
+    few, one = provenance.host(), provenance.machine()
+    monkeypatch.setattr(provenance.os, "sched_getaffinity", lambda _: set(range(64)))
+    assert few == f"{one}, 1 cores" and provenance.host() == f"{one}, 64 cores" and provenance.machine() == one

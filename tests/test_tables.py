@@ -1,6 +1,7 @@
 """Tables on frames whose right answers are known."""
 
 import dataclasses
+import io
 import itertools
 import math
 
@@ -105,13 +106,37 @@ def test_a_fixed_target_holds_on_its_own_data_set_alone():
     assert set(table["target %"]) == {50, 65, 60, 70} - {60, 70}
 
 
-def test_times_of_two_machines_are_refused_and_both_are_named():
+def moved() -> pd.DataFrame:
+    """Six cells of the first machine, one of which went on, after its first epoch, on the second."""
     rows = arms().assign(machines="first")
-    assert results.one_machine(rows) == "first"
-    rows.loc[0, "machines"] = "first + second"  # a run that was interrupted and went on elsewhere
-    for name in ("time_to_target", "accounting"):
-        with pytest.raises(Problem, match="2 machines cannot share an axis: first; second"):
-            tables.draw(Report(title="t", table=name), rows, "laptop", "MV-T2")
+    rows.loc[[1, 2], "machines"] = "first + second"
+    return rows
+
+
+@pytest.mark.parametrize("name", ["time_to_target", "accounting"])
+def test_minutes_of_two_machines_are_left_out_and_all_else_is_as_it_was(name):
+    report = Report(title="t", table=name)
+    one, two = (
+        pd.read_csv(io.StringIO(tables.draw(report, rows, "laptop", "MV-T2")["csv"]))
+        for rows in (arms().assign(machines="first"), moved())
+    )
+    timed = [column for column in one if column in ("minutes", "sd", "× sooner than baseline")]
+    timed = [column for column in timed if name == "time_to_target" or column == "minutes"]  # sd of accuracy
+    assert one["minutes"].notna().any() and two[timed].isna().all(axis=None)
+    rest = [column for column in one if column not in (*timed, "conditions")]
+    pd.testing.assert_frame_equal(one[rest], two[rest])
+    said = "no minutes: cells were trained on 2 machines (first; second), whose times cannot be compared"
+    assert said in two["conditions"][0] and "all on first" in one["conditions"][0]
+    assert said in tables.draw(report, moved(), "laptop", "MV-T2")["md"]
+
+
+def test_an_axis_of_minutes_is_the_machines_that_trained_most_cells():
+    rows, text = results.on_one_machine(moved())
+    assert text == "first alone (5 of 6 cells)" and rows["cell"].nunique() == 5 and len(rows) == 15
+    assert results.on_one_machine(rows)[1] == "first"
+    every = run([40, 50]).assign(machines=["first", "first + second"])
+    with pytest.raises(Problem, match="every cell was trained on several machines in turn: first; second"):
+        results.on_one_machine(every)
 
 
 # --- choices ------------------------------------------------------------------------------------------------------------

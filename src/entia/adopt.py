@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from entia import adopted, check, config, store
+from entia import adopted, check, config, faults, store
 from entia.check import STAGES
 from entia.config import Embed, Pretrain, Problem, Readout, Stage
 from entia.plan import Plan
@@ -50,7 +50,7 @@ def parents(stage: Stage) -> tuple[Stage, ...]:
 
 def _is_there(stage: Stage, data: Path) -> bool:
     files = [store.path(data, stage), *([store.log_path(data, stage)] if isinstance(stage, Pretrain) else [])]
-    return all(file.exists() for file in files)
+    return all(map(faults.is_there, files))
 
 
 def _record(files: list[str]) -> None:

@@ -106,7 +106,7 @@ def _together(found: list[Measured], places: int) -> Calibration:
     ]
     return Calibration(
         machine=first.machine,
-        host=provenance.machine(),
+        host=provenance.host(),
         gpus=len(machines.gpus()),
         places=places,
         memory="measured" if torch.cuda.is_available() else "computed",

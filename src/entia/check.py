@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from entia import adopted, config, provenance, store
+from entia import adopted, config, faults, provenance, store
 from entia.adopted import Origin
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.plan import Plan
@@ -24,7 +24,14 @@ RAW = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"} | {
     name: f"{name}.npz" for name in config.DATASETS if name.endswith("mnist")
 }
 SHIPPED = ("mnist5k", "optdigits")  # inside packages
-State = Literal["current", "older code", "missing", "weights not here", "foreign", "damaged"]
+State = Literal["current", "older code", "missing", "weights not here", "foreign", "damaged", "unreadable"]
+STATES: dict[type[Problem], State] = {
+    faults.Missing: "missing",
+    faults.Unreadable: "unreadable",
+    store.Foreign: "foreign",
+    store.Damaged: "damaged",
+}
+"""What a problem with a file says that the file is."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,12 @@ class Finding:
 
     @property
     def is_wrong(self) -> bool:
-        """True of what must never be used."""
-        return self.state in ("foreign", "damaged")
+        """True of what must never be used, and of what cannot be read and so is not known to be right."""
+        return self.state in ("foreign", "damaged", "unreadable")
 
 
 def open_whole(data: Path, stage: Stage) -> tuple[Any, dict[str, Any]]:
-    """Contents and header of a stage's artefact. Raises `Problem` if it is missing, damaged or another config's."""
+    """Contents and header of a stage's artefact. Raises `Problem` if it cannot be read whole or is another config's."""
     file = store.path(data, stage)
     match stage:
         case Pretrain():
@@ -63,12 +70,8 @@ def open_head(data: Path, stage: Stage) -> dict[str, Any]:
 
 def _of_its_name(file: Path, stage: Stage, head: dict[str, Any]) -> dict[str, Any]:
     if head.get("config") != json.loads(msgspec.json.encode(stage)):
-        raise Foreign(f"{file}: foreign (the config inside is not that of its name); delete it and run again")
+        raise store.Foreign(f"{file}: foreign (the config inside is not that of its name); delete it and run again")
     return head
-
-
-class Foreign(Problem):
-    """A file that is whole but holds another artefact than its name says, or was made from other raw data."""
 
 
 # --- check --------------------------------------------------------------------------------------------------------
@@ -96,14 +99,10 @@ def check(plan: Plan, data: Path, read_raw: bool = False) -> Iterator[Finding]:
 def _checked(step: str, stage: Stage, data: Path, raw: dict[str, str]) -> Finding:
     """One artefact's finding; `raw` gathers the raw data's checksum of each artefact, by name."""
     file = store.path(data, stage)
-    if not file.exists():
-        return Finding(file, "missing", "`snakemake --cores all` makes it")
     try:
         head = open_head(data, stage)
-    except Foreign as problem:
-        return Finding(file, "foreign", _after(file, problem))
-    except Problem as problem:
-        return Finding(file, "damaged", _after(file, problem))
+    except tuple(STATES) as problem:
+        return _finding(file, problem)
     raw[config.name(stage)] = head["raw_sha256"]
     parent = config.name(_source(stage))
     if raw.get(parent, head["raw_sha256"]) != head["raw_sha256"]:
@@ -139,12 +138,10 @@ def _checked_raw(stage: Subset, data: Path, raw: Mapping[str, str]) -> Finding |
 def _checked_log(stage: Pretrain, data: Path) -> Finding:
     """A log's finding. A log says nothing of its config; its rows must be the run's epochs."""
     file = store.log_path(data, stage)
-    if not file.exists():
-        return Finding(file, "missing", "`snakemake --cores all` makes it")
     try:
         epochs = [int(row["epoch"]) for row in store.read_log(file)]
-    except Problem as problem:
-        return Finding(file, "damaged", _after(file, problem))
+    except tuple(STATES) as problem:
+        return _finding(file, problem)
     if epochs != list(range(1, stage.epochs + 1)):
         return Finding(file, "foreign", f"its epochs are not 1 to {stage.epochs}; delete it and run again")
     return Finding(file, "current")
@@ -163,9 +160,10 @@ def _source(stage: Stage) -> Stage:
             return stage.embed
 
 
-def _after(file: Path, problem: Problem) -> str:
-    state, _, rest = str(problem).removeprefix(f"{file}: ").partition(" ")
-    return rest if state in ("damaged", "foreign") else f"{state} {rest}"
+def _finding(file: Path, problem: Problem) -> Finding:
+    """What a problem with a file makes of it, in the problem's words without the file's name and the state's."""
+    state = STATES[type(problem)]
+    return Finding(file, state, str(problem).removeprefix(f"{file}: ").removeprefix(state).lstrip(" ;"))
 
 
 def summary(found: Iterable[Finding]) -> str:

@@ -10,13 +10,13 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import adopted, check, cluster, overview, plan, provenance, stages, store
+from entia import adopted, check, cluster, faults, overview, page, plan, provenance, stages, store
 from entia.config import Problem
 from entia.stages import DATA
 
@@ -91,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     drawing = ("artefact", "its id, such as MV-T1")
     _scale(command("report", report, "draw one table or figure from the readouts", drawing))
     _scale(command("claims", claims_, "judge the papers' claims from the readouts"))
-    _scale(command("index", index, "assemble index.html, the page of all tables and figures"))
+    paging = command("index", index, "assemble index.html, the page of all tables and figures")
+    _scale(paging)
+    paging.add_argument("--without", nargs="*", default=[], metavar="ARTEFACT", help="what the last run did not draw")
     shown = ("artefact?", "its id; the first if none")
     _scale(command("results", results_, "print a table, and where everything lies", shown))
     command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
@@ -112,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         "check", check_artefacts, "say of each artefact whether it is whole, and of today's config, code and data"
     )
     _scale(checking)
-    checking.add_argument("--quiet", action="store_true", help="name what is damaged or foreign, nothing else")
+    checking.add_argument("--quiet", action="store_true", help="name what is damaged, foreign or unreadable alone")
     checking.add_argument("--raw", action="store_true", help="read the raw data too, and compare their checksums")
     pruning = command("prune", prune, "list what the plan no longer names in data/, and remove it if you say yes")
     pruning.add_argument("--yes", action="store_true", help="do not ask")
@@ -201,18 +203,16 @@ def _judge(found: plan.Plan) -> None:
 
 def index(arguments: argparse.Namespace) -> None:
     """Writes index.html."""
-    _assemble(plan.load(PARAMS, arguments.scale))
+    _assemble(plan.load(PARAMS, arguments.scale), set(arguments.without))
 
 
-def _assemble(found: plan.Plan) -> None:
-    from entia import page
-
-    claims = (found.folder / "claims.md").read_text()
+def _assemble(found: plan.Plan, without: Set[str] = frozenset()) -> None:
     speed = Path("reports/benchmarks/ratios.md")
     text = page.html(
         found,
-        _tables(found),
-        claims,
+        _tables(found, without),
+        _figures(found, without),
+        "" if "claims" in without else _drawn(found.folder / "claims.md"),
         speed.read_text() if speed.exists() else "",
         os.path.relpath(speed.parent, found.folder),
         adopted.note(found, DATA),
@@ -238,11 +238,22 @@ def results_(arguments: argparse.Namespace) -> None:
     print(f"  verdicts         {found.folder / 'claims.md'}")
 
 
-def _tables(found: plan.Plan) -> dict[str, str]:
-    try:
-        return {a: (found.folder / f"tables/{a}.md").read_text() for a, r in found.reports.items() if r.table}
-    except FileNotFoundError as error:
-        raise Problem(f"{error.filename}: missing; `snakemake --cores all` makes it") from error
+def _tables(found: plan.Plan, without: Set[str] = frozenset()) -> dict[str, str]:
+    """Each table's Markdown."""
+    asked = (a for a, report in found.reports.items() if report.table and a not in without)
+    return {artefact: _drawn(found.folder / f"tables/{artefact}.md") for artefact in asked}
+
+
+def _figures(found: plan.Plan, without: Set[str]) -> dict[str, str]:
+    """What each figure's file says is to be said beside it."""
+    asked = (a for a, report in found.reports.items() if report.figure and a not in without)
+    return {artefact: page.said(_drawn(found.folder / f"figures/{artefact}.svg")) for artefact in asked}
+
+
+def _drawn(file: Path) -> str:
+    with faults.reading(file):
+        return file.read_text()
+    raise AssertionError
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -341,15 +352,17 @@ def metrics(arguments: argparse.Namespace) -> None:
 
 
 def check_artefacts(arguments: argparse.Namespace) -> None:
-    """Prints what each planned artefact is, and ends with exit code 1 if one is damaged or foreign."""
+    """Prints what each planned artefact is, and ends with exit code 1 if one is damaged, foreign or unreadable."""
     found = list(check.check(plan.load(PARAMS, arguments.scale), DATA, arguments.raw))
     for finding in found:
         if finding.is_wrong or not arguments.quiet:
             print(f"{finding.state:10}  {finding.file}" + (f"  ({finding.why})" if finding.why else ""))
     if not arguments.quiet:
         print(check.summary(found))
-    if any(finding.is_wrong for finding in found):
+    if any(finding.state in ("damaged", "foreign") for finding in found):
         raise Problem("what is damaged or foreign above must not be used; deleting it is left to you")
+    if any(finding.is_wrong for finding in found):
+        raise Problem("what is unreadable above could not be checked; it may well be whole")
 
 
 def prune(arguments: argparse.Namespace) -> None:

@@ -152,11 +152,9 @@ def accuracy(rows: pd.DataFrame, known: pd.DataFrame, pick: str = "") -> pd.Data
 def cost(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """`accuracy`, and what it took: minutes of training, seconds an epoch, peak memory, rank of the embeddings.
 
-    Memory is a GPU allocator's peak, or a CPU process's, libraries and all. Raises `Problem` where minutes are of
-    several machines.
+    Memory is a GPU allocator's peak, or a CPU process's, libraries and all.
     """
-    _ = results.one_machine(rows)
-    found = runs(rows)
+    found = runs(results.timed(rows)[0])
     found = found.assign(seconds=60 * found["minutes"] / found["epochs"])
     spent = {
         "minutes": ("minutes", "mean"),
@@ -382,11 +380,10 @@ def batch(rows: pd.DataFrame) -> Figure:
     """Accuracy and seconds an epoch against batch size, by method and by whether lr grows with the batch.
 
     Three curves of accuracy, all by one probe, the online one where every run has it: at the last epoch, best of all
-    saved epochs, best of those in the first `EARLY`. A column for each data set. Raises `Problem` where times are of
-    several machines.
+    saved epochs, best of those in the first `EARLY`. A column for each data set. Times are of one machine's cells.
     """
-    machine = results.one_machine(rows)
     rows = described(rows)
+    clocked, machine = results.on_one_machine(rows)
     online = "probe_accuracy" in rows and bool(rows["probe_accuracy"].notna().all())
     found = _by_batch(rows, "probe_accuracy" if online else "accuracy")
     parts = list(figures._parts(found, ["subset.dataset"]))
@@ -399,7 +396,7 @@ def batch(rows: pd.DataFrame) -> Figure:
             name = f"{method}, lr {'∝ batch' if scaled else 'fixed'}"
             for column in shown:
                 _line(top, arm, "batch", column, "", _tone(method, scaled), styles[column])
-            seconds = arm.groupby("batch")["seconds"].mean()
+            seconds = arm[arm["cell"].isin(clocked["cell"])].groupby("batch")["seconds"].mean()
             below.plot(seconds.index, seconds, "o-", ms=4, color=_tone(method, scaled), label=name)
         top.set(ylabel=f"{'online' if online else 'readout'} accuracy (%)", title=title)
         below.set(ylabel="seconds an epoch", ylim=(0, None))

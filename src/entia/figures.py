@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from entia import results, theory
+from entia.config import Problem
 from entia.plan import Report
 
 ENDINGS = ("pdf", "png", "svg")
@@ -25,6 +26,7 @@ ENDINGS = ("pdf", "png", "svg")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 VIEWS = {1: COLOURS[6], 2: COLOURS[0], 4: COLOURS[1], 8: COLOURS[2], 16: COLOURS[3]}
 CHOOSING = ("width_curve", "best_weight", "heat_map", "views_curve")  # figures that show a chosen weight
+TIMED = ("convergence", "sample_efficiency", "pareto", "spectra", "diet_batch")  # figures that show minutes
 LINES = ("-", "--", ":", "-.")
 STYLE = {
     "axes.spines.top": False,
@@ -38,12 +40,35 @@ STYLE = {
     "pdf.fonttype": 42,
 }
 # No dates in files: the same figure gives the same bytes.
-METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+DESCRIBED = {"pdf": "Subject", "svg": "Description", "png": "Description"}
+"""Where each format keeps what the page must say beside a figure."""
 
 
 def draw(report: Report, rows: pd.DataFrame, scale: str) -> Figure:
-    """The figure that a report asks for, with its title and the conditions it was made under."""
-    options, rows = report.options, results.trained(rows)
+    """The figure that a report asks for, with its title and the conditions it was made under.
+
+    Where a `Problem` keeps it from being drawn, a figure that says so. What the page must say beside it is its label.
+    """
+    rows = results.trained(rows)
+    try:
+        if rows.empty and report.experiments:
+            raise Problem("none of its experiments has a cell at this scale")
+        return _drawn(report, rows, scale)
+    except Problem as problem:
+        return _cannot(report.title, " ".join(str(problem).split()), scale)
+
+
+def _cannot(title: str, why: str, scale: str) -> Figure:
+    figure = Figure(figsize=(6.4, 2.4), layout="constrained", label=f"cannot be drawn: {why}")
+    figure.suptitle(_wrapped(title, 80), fontsize=11)
+    figure.text(0.5, 0.5, _wrapped(f"cannot be drawn: {why}", 90), ha="center", va="center", fontsize=9)
+    figure.supxlabel(f"{scale} scale", fontsize=7, color="0.35")
+    return figure
+
+
+def _drawn(report: Report, rows: pd.DataFrame, scale: str) -> Figure:
+    options = report.options
     with mpl.rc_context(STYLE):
         match report.figure:
             case "width_curve":
@@ -74,15 +99,19 @@ def draw(report: Report, rows: pd.DataFrame, scale: str) -> Figure:
                 raise ValueError(f"reports: figure {other!r} is no figure")
         across = round(18 * figure.get_figwidth())
         figure.suptitle(_wrapped(results.heading(report.title, rows, scale), round(0.7 * across)), fontsize=11)
+        if report.figure in TIMED and (several := results.several(rows)):
+            figure.set_label(f"{several}: minutes are of one of them alone, or left out")
         said = [figure.get_supxlabel(), results.conditions(rows, scale, chosen=report.figure in CHOOSING)]
+        said += [figure.get_label()]
         figure.supxlabel("\n".join(_wrapped(part, across) for part in said if part), fontsize=7, color="0.35")
     return figure
 
 
 def save(figure: Figure, path: Path, ending: str) -> None:
-    """Writes a figure; the same figure gives the same bytes."""
+    """Writes a figure, its label among the metadata; the same figure gives the same bytes."""
+    said = {DESCRIBED[ending]: str(figure.get_label())} if figure.get_label() else {}
     with mpl.rc_context(STYLE):
-        figure.savefig(path, format=ending, dpi=150, metadata=METADATA[ending])
+        figure.savefig(path, format=ending, dpi=150, metadata=METADATA[ending] | said)
 
 
 # --- projector widths and weights ------------------------------------------------------------------------------------
@@ -209,8 +238,9 @@ def heat_map(rows: pd.DataFrame) -> Figure:
 def convergence(rows: pd.DataFrame, show: str = "accuracy", beside: str = "minutes") -> Figure:
     """Accuracy (or `show: error`) of each arm against epochs, and beside it against minutes or view-images.
 
-    Lines are means over seeds, bands a standard deviation (n − 1) on each side. Minutes are of training alone, on one
-    machine. The legend says what each arm spent by its end. A row of panels for each data set and number of epochs.
+    Lines are means over seeds, bands a standard deviation (n − 1) on each side. Minutes are of training alone, of one
+    machine's cells. The legend says what each arm spent by its end. A row of panels for each data set and number of
+    epochs.
     """
     rows = results.arm_names(results.unique(rows))
     against = {"minutes": _minutes, "view_images": _view_images}[beside]
@@ -219,8 +249,8 @@ def convergence(rows: pd.DataFrame, show: str = "accuracy", beside: str = "minut
     for pair, (title, part) in zip(panels, parts, strict=True):
         _curves(pair[0], part, "epoch", show)
         pair[0].set(xlabel="epoch (one pass over the unique images)", title=_titled(title, _alike(part)))
-        label, name = against(part)
-        _curves(pair[1], part, beside, show)
+        beneath, label, name = against(part)
+        _curves(pair[1], beneath, beside, show)
         pair[1].set(xlabel=label, title=_titled(title, name))
         _key(pair[2], part)
     return figure
@@ -284,7 +314,7 @@ def pareto(rows: pd.DataFrame) -> Figure:
     has a lower error in no more time.
     """
     rows = results.unique(rows)
-    label, title = _minutes(rows)
+    rows, label, title = _minutes(rows)
     means = rows.groupby([*results.ARM, "weight", "epoch"], as_index=False)[["minutes", "accuracy"]].mean()
     means["error"] = 100 * (1 - means["accuracy"])
     figure, panels = _panels(1, 1, width=6.4, height=4.6)
@@ -466,6 +496,8 @@ def _panels(
     rows: int, columns: int, width: float = 4.6, height: float = 3.7, key: float = 0
 ) -> tuple[Figure, list[list[Axes]]]:
     """Axes, row by row; with a `key` of so many lines, one more below each row, across it, to be `_key`."""
+    if not rows * columns:
+        raise Problem("there is nothing to draw")
     tall = 0.2 * key + 0.15 if key else 0.0
     figure = Figure(
         figsize=(width * columns + 0.6 * (columns == 1), (height + tall) * rows + 0.5), layout="constrained"
@@ -497,13 +529,14 @@ def _alike(rows: pd.DataFrame) -> str:
     return results.comparison(rows).split(" (")[0]
 
 
-def _minutes(rows: pd.DataFrame) -> tuple[str, str]:
-    """Label and title of an axis of minutes. Raises `Problem` where they are of several machines."""
-    return f"minutes of training alone\n{_wrapped('on ' + results.one_machine(rows), 60)}", "equal training time"
+def _minutes(rows: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
+    """The rows that an axis of minutes can hold, those of one machine, and its label and title."""
+    kept, machine = results.on_one_machine(rows)
+    return kept, f"minutes of training alone\n{_wrapped(f'on {machine}', 60)}", "equal training time"
 
 
-def _view_images(rows: pd.DataFrame) -> tuple[str, str]:
-    return "view-images processed (images × views)", "equal view-images"
+def _view_images(rows: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
+    return rows, "view-images processed (images × views)", "equal view-images"
 
 
 def _curves(axes: Axes, rows: pd.DataFrame, x: str, show: str) -> None:
@@ -542,11 +575,13 @@ def _colour(views: object) -> str:
 
 def _key(axes: Axes, rows: pd.DataFrame) -> None:
     """The legend below: each arm's line, what it spent by its end, and its number of seeds."""
+    rows, _ = results.timed(rows)
     widths = sorted(rows["projector.width"].unique())
     handles = list[mpl.lines.Line2D]()
     for name, arm in results.last(rows).groupby("name", sort=False):
         one, style = arm.iloc[0], LINES[widths.index(arm["projector.width"].iloc[0]) % len(LINES)]
-        spent = f"{_count(arm['view_images'].mean())} view-images, {arm['minutes'].mean():.3g} min"
+        minutes = arm["minutes"].mean()
+        spent = f"{_count(arm['view_images'].mean())} view-images" + (f", {minutes:.3g} min" if minutes >= 0 else "")
         text = f"{name}: {spent}, peak {arm['peak_mib'].max():.0f} MiB, n = {arm['seed'].nunique()}"
         handles.append(mpl.lines.Line2D([], [], ls=style, color=_colour(one["views"]), marker=".", label=text))
     for name, style in FLOORS.items():

@@ -1,11 +1,7 @@
-"""What a job needs of the machine it runs on: time, memory, a GPU, its cell to itself, nothing left of killed runs.
-
-What is held is held by `flock`, which the kernel gives back when a process ends, however it ends.
-"""
+"""What a job needs of the machine it runs on: time, memory, a GPU, and nothing left of killed runs."""
 
 import contextlib
 import ctypes
-import fcntl
 import itertools
 import math
 import os
@@ -14,10 +10,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from entia import locks
 from entia.config import AdamProbe, Embed, Encoder, MLPProbe, Pretrain, Problem, Readout, Stage, Subset, features
 
 STOPPED = 75
@@ -148,14 +145,8 @@ def take_gpu(found: list[str], folder: Path | None = None) -> str | None:
     """
     for place in itertools.count() if found else ():
         for gpu in found:
-            mark = _places(folder) / f"{_mark(gpu)}{place}.lock"
-            handle = os.open(mark, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the handle stays open: that is what holds it
-            except BlockingIOError:
-                os.close(handle)
-                continue
-            return gpu
+            if locks.take(_places(folder) / f"{_mark(gpu)}{place}.lock"):
+                return gpu
     return None
 
 
@@ -173,45 +164,8 @@ def _mark(gpu: str) -> str:
 
 
 def _is_held(mark: Path) -> bool:
-    """Whether a mark is locked; for those who ask at once too, since they share the lock that tells."""
-    handle = os.open(mark, os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-# --- one process a cell -------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def alone(mark: Path, busy: Callable[[], None]) -> Iterator[bool]:
-    """Lets one process in at a time, on any machine of the file system; yields whether it had to wait.
-
-    A killed controller leaves its jobs at work; the next controller's job for the same cell waits for them here.
-    `busy` is called before waiting. `mark` is removed at the end.
-    """
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    waited = False
-    while True:
-        handle = os.open(mark, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            busy()
-            waited = True
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if mark.exists() and os.fstat(handle).st_ino == mark.stat().st_ino:
-            break
-        os.close(handle)  # the one before us removed it: what we hold has no name
-    try:
-        yield waited
-    finally:
-        mark.unlink(missing_ok=True)
-        os.close(handle)
+    with mark.open("rb") as file:
+        return locks.is_held(file)
 
 
 # --- being asked to stop ------------------------------------------------------------------------------------------
@@ -262,17 +216,16 @@ def take_over(folder: Path) -> bool:
     """
     notes = folder / ".snakemake" / "runs.txt"
     notes.parent.mkdir(exist_ok=True)
-    with notes.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.alone(notes.with_suffix(".lock")), notes.open("a+") as file:
         file.seek(0)
         others = [line for line in file.read().splitlines() if _may_be_alive(line)]
-        locks = [] if others else sorted((folder / ".snakemake" / "locks").glob("*.lock"))
-        for lock in locks:
+        left = [] if others else sorted((folder / ".snakemake" / "locks").glob("*.lock"))
+        for lock in left:
             lock.unlink(missing_ok=True)
         file.truncate(0)
         ours = f"{socket.gethostname()} {os.getpid()} {_start(os.getpid())}"
         file.write("".join(f"{line}\n" for line in [*others, ours]))
-    return bool(locks)
+    return bool(left)
 
 
 def _may_be_alive(line: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from entia import adopted, cluster, config, estimate, machines, provenance, store
+from entia import adopted, cluster, config, estimate, faults, machines, provenance, store
 from entia.adopt import parents
 from entia.check import STAGES
 from entia.config import Embed, Pretrain, Readout, Stage
@@ -17,13 +17,13 @@ HOW = "no times: `entia calibrate` measures this machine in about a minute"
 
 def calibration(file: Path, asked: Path | None) -> tuple[Calibration | None, str]:
     """The calibration asked for, or this machine's, and a line on what it is; None if there is none for it."""
-    if asked is None and not file.exists():
+    if asked is None and not faults.is_there(file):
         return None, HOW
     found = estimate.load(asked or file)
     if asked is None and not is_here(found):
         return None, (
-            f"no times: {file} is of another machine ({found.machine}); `entia calibrate` measures this one, "
-            f"`--calibration {file}` takes it as it is"
+            f"no times: {file} is of another machine ({found.machine}), or other cores; `entia calibrate` measures "
+            f"this one, `--calibration {file}` takes it as it is"
         )
     from entia import calibrate
 
@@ -33,7 +33,7 @@ def calibration(file: Path, asked: Path | None) -> tuple[Calibration | None, str
 
 def is_here(found: Calibration) -> bool:
     """Whether a calibration is this machine's: processor, cores, GPUs."""
-    return found.host == provenance.machine() and found.gpus == len(machines.gpus())
+    return found.host == provenance.host() and found.gpus == len(machines.gpus())
 
 
 def taken_up(plan: Plan, drawn: Plan, data: Path, cells: Sequence[str], ours: Sequence[str]) -> str:
@@ -55,7 +55,7 @@ def taken_up(plan: Plan, drawn: Plan, data: Path, cells: Sequence[str], ours: Se
 
 def artefacts(plan: Plan, data: Path, found: Calibration | None, about: str) -> str:
     """A row an artefact, then the whole study, each shared cell once."""
-    done = {name for name, cell in plan.pretrains.items() if store.path(data, cell).exists()}
+    done = {name for name, cell in plan.pretrains.items() if faults.is_there(store.path(data, cell))}
     of = Estimate(found, copied=True) if found else None
     ratios = measured(plan, data, of) if of else {}
     times = f"{'time':>8} {'GPU MiB':>8} {'off':>5}" if of else ""
@@ -106,7 +106,7 @@ def _off(pairs: Iterable[tuple[float, float]]) -> str:
 
 def _totals(plan: Plan, data: Path, of: Estimate, ratios: Mapping[str, tuple[float, float]]) -> list[str]:
     everything = [stage for step in STAGES for stage in plan.of(step).values()]
-    left = [stage for stage in everything if not store.path(data, stage).exists()]
+    left = [stage for stage in everything if not faults.is_there(store.path(data, stage))]
     drawing = len(plan.reports) * of.start("report")
     parts = {step: sum(of.seconds(stage) for stage in plan.of(step).values()) for step in STAGES}
     scaled = sum(not of.is_measured(cell) for cell in plan.pretrains.values())
@@ -139,10 +139,10 @@ def measured(plan: Plan, data: Path, of: Estimate) -> dict[str, tuple[float, flo
     found: dict[str, tuple[float, float]] = {}
     for name, cell in plan.pretrains.items():
         file = store.log_path(data, cell)
-        if not file.exists():
+        if not faults.is_there(file):
             continue
         rows = store.read_log(file)
-        if {row["machine"] for row in rows} == {of.calibration.machine}:
+        if {provenance.model(row["machine"]) for row in rows} == {provenance.model(of.calibration.machine)}:
             found[name] = sum(float(row["seconds"]) for row in rows), of.training(cell)
     return found
 
@@ -164,7 +164,7 @@ def cells(plan: Plan, artefact: str, data: Path, found: Calibration | None) -> s
         head = config.head_bytes(cell, machines.sizes(cell.subset)[0]) / 2**20
         what = config.label(cell) + (f"; head and its optimiser {head:,.0f} MiB" if head >= 1 else "")
         time = f"  {duration(of.seconds(cell)):>8}" if of else ""
-        lines.append(f"{'done' if store.path(data, cell).exists() else 'to do'}{time}  {name}  {what}")
+        lines.append(f"{'done' if faults.is_there(store.path(data, cell)) else 'to do'}{time}  {name}  {what}")
     return "\n".join(lines)
 
 
@@ -174,7 +174,8 @@ def cells(plan: Plan, artefact: str, data: Path, found: Calibration | None) -> s
 def on_cluster(plan: Plan, data: Path, profile: cluster.Profile, gpus: int | None, found: Calibration | None) -> str:
     """A line a rule, then GPU-hours and the time until all is done."""
     of = Estimate(found) if found else estimate.Rate()
-    left = [stage for step in STAGES for stage in plan.of(step).values() if not store.path(data, stage).exists()]
+    everything = (stage for step in STAGES for stage in plan.of(step).values())
+    left = [stage for stage in everything if not faults.is_there(store.path(data, stage))]
     rows = cluster.lines(plan, left, profile, of)
     head = f"{'rule':10} {'jobs':>7} {'left':>7} {'submitted':>9} {'GPU-hours':>10}"
     body = [f"{r.rule:10} {r.jobs:7,} {r.left:7,} {r.submissions:9,} {r.hours or 0:10,.1f}" for r in rows]
@@ -252,10 +253,10 @@ def current(data: Path, code: Callable[[str, Stage], str]) -> Callable[[Stage], 
     steps = {config.Subset: "subset", Pretrain: "pretrain", Embed: "embed", Readout: "readout"}
 
     def is_current(stage: Stage) -> bool:
-        if not store.path(data, stage).exists():
+        if not faults.is_there(store.path(data, stage)):
             return False
         head = check.open_head(data, stage)
-        whole = not isinstance(stage, Pretrain) or store.log_path(data, stage).exists()
+        whole = not isinstance(stage, Pretrain) or faults.is_there(store.log_path(data, stage))
         return whole and head["code"] == code(steps[type(stage)], stage)
 
     return is_current

@@ -1,41 +1,72 @@
 """index.html: all tables and figures on one page, with nothing fetched from elsewhere."""
 
-from html import escape
+import re
+from collections.abc import Mapping
+from html import escape, unescape
 
-from entia.plan import Plan
+from entia.plan import Plan, Report
 
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .7rem;border-bottom:1px solid #ddd;text-align:left}
 img{max-width:100%}h2{margin-top:3rem}.note{color:#666;font-size:.85rem}"""
 
 
-def html(plan: Plan, tables: dict[str, str], claims: str, speed: str = "", benchmarks: str = "", note: str = "") -> str:
+def html(
+    plan: Plan,
+    tables: Mapping[str, str],
+    figures: Mapping[str, str],
+    claims: str,
+    speed: str = "",
+    benchmarks: str = "",
+    note: str = "",
+) -> str:
     """The page: a line for each claim's verdict, then every artefact in the order of params.yaml, then speed.
 
-    The claims' parts are left to their file. Tables come from their Markdown, figures by their files' names. `speed` is
-    the benchmarks' table, empty where none has run, and `benchmarks` the way from the page to their folder. `note` says
-    where the cells were made, if not here.
+    The claims' parts are left to their file. Tables come from their Markdown, figures by their files' names, each with
+    what is to be said beside it. What is in neither, and claims that are empty, were not drawn: the page says so and
+    names the log. `speed` is the benchmarks' table, empty where none has run, and `benchmarks` the way from the page to
+    their folder. `note` says where the cells were made, if not here.
     """
-    parts = [
-        _table(a, tables[a], f"tables/{a}.csv tables/{a}.tex") if a in tables else _figure(a, report.title)
-        for a, report in plan.reports.items()
-    ]
+    parts = [_artefact(a, report, tables.get(a), figures.get(a)) for a, report in plan.reports.items()]
     if speed:
         parts.append(_speed(speed, benchmarks))
     title = f"entia: {plan.scale} scale"
     summary = claims.split("\n## ", 1)[0]
     whence = f"<p>{escape(note)}</p>\n" if note else ""
+    judged = _table("claims", summary, "claims.md claims.json") if claims else _undrawn("claims", "Claims", "claims")
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{STYLE}</style>\n'
-        f"<h1>{title}</h1>\n{whence}{_table('claims', summary, 'claims.md claims.json')}{''.join(parts)}</html>\n"
+        f"<h1>{title}</h1>\n{whence}{judged}{''.join(parts)}</html>\n"
     )
 
 
-def _figure(artefact: str, title: str) -> str:
+def _artefact(artefact: str, report: Report, table: str | None, note: str | None) -> str:
+    if table is not None:
+        return _table(artefact, table, f"tables/{artefact}.csv tables/{artefact}.tex")
+    if note is not None:
+        return _figure(artefact, report.title, note)
+    return _undrawn(artefact, report.title, f"{'table' if report.table else 'figure'}/{artefact}")
+
+
+def _undrawn(artefact: str, title: str, log: str) -> str:
+    return (
+        f'<h2 id="{artefact}">{artefact}. {escape(title)}</h2>\n'
+        f'<p class="note">Not drawn: the last run failed here (logs/{log}.log says why) or in a cell of this.</p>\n'
+    )
+
+
+def said(svg: str) -> str:
+    """What a figure's SVG says is to be said beside it; most say nothing."""
+    found = re.search(r"<dc:description>(.*?)</dc:description>", svg, flags=re.S)
+    return " ".join(unescape(found[1]).split()) if found else ""
+
+
+def _figure(artefact: str, title: str, note: str) -> str:
     text = escape(title)
+    said = f"{escape(note)}<br>" if note else ""
     return (
         f'<h2 id="{artefact}">{artefact}. {text}</h2>\n<img src="figures/{artefact}.png" alt="{text}">\n'
-        f'<p class="note"><a href="figures/{artefact}.pdf">pdf</a> <a href="figures/{artefact}.svg">svg</a></p>\n'
+        f'<p class="note">{said}<a href="figures/{artefact}.pdf">pdf</a> <a href="figures/{artefact}.svg">svg</a></p>\n'
     )
 
 

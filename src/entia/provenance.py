@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +20,8 @@ HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors", "timm")
 BESIDE = (
     "provenance", "plan", "reading", "mistakes", "layering", "store", "check", "machines", "cli", "job", "stages",
-    "unfinished", "adopt", "overview", "calibrate", "estimate", "cluster", "config.label", "pretrain.is_resident",
+    "unfinished", "adopt", "overview", "calibrate", "estimate", "cluster", "faults", "locks", "config.label",
+    "pretrain.is_resident",
 )  # fmt: skip
 """What reads, writes, names and places, and touches no number."""
 ENTRIES = {
@@ -90,10 +92,19 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> str:
-    """The processor's name and the number of cores this process may use."""
-    return (
-        f"{_processor()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
-    )
+    """The processor's model. Not the cores that this process may use, which change no result."""
+    return model(_processor())
+
+
+def model(name: str) -> str:
+    """One name for a processor or a GPU, whichever kernel or driver named it. Cores, in older logs, are left out."""
+    return " ".join(re.sub(r"\((?:R|TM)\)|\bCPU\b|, \d+ cores\b|^NVIDIA\b", "", name, flags=re.IGNORECASE).split())
+
+
+def host() -> str:
+    """The processor's model and how many of its cores this process may use: what a time hangs on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{machine()}, {cores} cores"
 
 
 def _processor() -> str:

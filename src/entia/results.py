@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from entia import baselines, config
+from entia import baselines, config, provenance
 from entia.config import Problem, Readout
 from entia.plan import Plan, Row
 
@@ -102,7 +102,7 @@ def _by_epoch(log: Log, saved: set[int]) -> dict[int, dict[str, Any]]:
     for row in log:
         seconds, view_images = seconds + float(row["seconds"]), view_images + int(row["view_images"])
         peak, best = max(peak, int(row["peak_mib"])), max(best, float(row.get("probe_accuracy", 0)))
-        machines.add(row["machine"])
+        machines.add(provenance.model(row["machine"]))
         if (epoch := int(row["epoch"])) not in saved:
             continue
         found[epoch] = {
@@ -176,15 +176,42 @@ def frontier(minutes: np.ndarray, error: np.ndarray) -> np.ndarray:
     return order[error[order] < best]
 
 
-def one_machine(rows: pd.DataFrame) -> str:
-    """The machine that all rows' minutes were measured on. Raises `Problem` where they are of several."""
-    machines = sorted({name for text in rows["machines"].unique() for name in text.split(" + ")})
-    if len(machines) > 1:
-        raise Problem(
-            f"training times of {len(machines)} machines cannot share an axis: {'; '.join(machines)}. "
-            "Train this artefact's cells on one of them (`entia plan` names the cells; remove those of the others)"
-        )
-    return machines[0]
+# --- minutes: those of one machine alone are held against each other -------------------------------------------------
+
+
+def machines(rows: pd.DataFrame) -> list[str]:
+    """The machines that the rows' cells were trained on."""
+    return sorted({name for text in rows["machines"].unique() for name in text.split(" + ")})
+
+
+def several(rows: pd.DataFrame) -> str:
+    """That the cells were trained on several machines, and on which; empty where they were not."""
+    found = machines(rows)
+    return f"cells were trained on {len(found)} machines ({'; '.join(found)})" if len(found) > 1 else ""
+
+
+def timed(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows, without a minute where those are of several machines, and what is to be said of their minutes."""
+    if said := several(rows):
+        return rows.assign(minutes=np.nan), f"no minutes: {said}, whose times cannot be compared"
+    return rows, f"minutes of training steps alone (no readouts, no saving), all on {machines(rows)[0]}"
+
+
+def on_one_machine(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of the machine that trained the most cells, and its name; with how many of them, where it is not all.
+
+    Raises `Problem` where every cell was begun on one machine and ended on another.
+    """
+    found = machines(rows)
+    if len(found) == 1:
+        return rows, found[0]
+    cells = rows.sort_values("epoch").groupby("cell")["machines"].last()  # along its epochs a cell gathers names
+    counts = cells[cells.isin(found)].value_counts()
+    if counts.empty:
+        raise Problem(f"every cell was trained on several machines in turn: {'; '.join(found)}")
+    name = min(counts[counts == counts.max()].index)
+    kept = rows[rows["cell"].isin(cells[cells == name].index)]
+    return kept, f"{name} alone ({counts[name]} of {len(cells)} cells)"
 
 
 # --- what an artefact says of itself ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import check, config, machines, provenance, store
+from entia import check, config, faults, locks, machines, provenance, store
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.unfinished import Unfinished
 
@@ -65,7 +65,7 @@ def pretrain(stage: Pretrain) -> None:
     target = store.path(DATA, stage)
     mark = target.with_name(f".{target.stem}.lock.tmp")
     what = config.label(stage)
-    with machines.alone(mark, lambda: _say(f"{what}: another process is training it; waiting for that")) as waited:
+    with locks.alone(mark, lambda: _say(f"{what}: another process is training it; waiting for that")) as waited:
         if waited and _is_made(stage):
             _say(f"{what}: made by that other process")
         else:
@@ -74,7 +74,7 @@ def pretrain(stage: Pretrain) -> None:
 
 def _is_made(stage: Pretrain) -> bool:
     target = store.path(DATA, stage)
-    if not (target.exists() and store.log_path(DATA, stage).exists()):
+    if not (faults.is_there(target) and faults.is_there(store.log_path(DATA, stage))):
         return False
     return store.read_head(target)["code"] == header("pretrain", stage)["code"]
 
@@ -94,7 +94,7 @@ def _train(stage: Pretrain) -> None:
         for part in ("train", "test")
     )
     saved = Unfinished(store.path(DATA, stage), header("pretrain", stage))
-    left = saved.state.exists()
+    left = faults.is_there(saved.state)
     rows, state = saved.load()
     if left and not rows:
         _say(f"{saved.folder}: left by other code; starting again")
@@ -233,7 +233,7 @@ def _device() -> "torch.device":
 
 
 def name_of(device: "torch.device") -> str:
-    """What logs call a device: the GPU's name and how many share it now, or the processor's and how many cores.
+    """What logs call a device: the GPU's model and how many share it now, or the processor's.
 
     A GPU that is shared is as good as another machine: minutes there are not those of a process that has it alone.
     """
@@ -242,7 +242,7 @@ def name_of(device: "torch.device") -> str:
     if device.type != "cuda":
         return f"{provenance.machine()}, no GPU"
     sharing = machines.sharing(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-    return torch.cuda.get_device_name(device) + (f", shared by {sharing}" if sharing > 1 else "")
+    return provenance.model(torch.cuda.get_device_name(device)) + (f", shared by {sharing}" if sharing > 1 else "")
 
 
 class _progress:

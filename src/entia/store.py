@@ -1,8 +1,8 @@
 """Artefacts on disk: written whole or not at all, read with checks, never unpickled.
 
 Every artefact holds its whole config, the fingerprint of the code that made it, the libraries' versions and a SHA-256
-of its contents. Reading compares the last with what is found; a difference, or a file that cannot be read, raises
-`Problem` with the file's name and the remedy.
+of its contents. Reading compares the last with what is found; a difference is `Damaged`, a file that the system does
+not let us read is `faults.Unreadable`: problems, each with the file's name and the remedy.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import h5py
 import msgspec
 import numpy as np
 
-from entia import config, provenance
+from entia import config, faults, locks, provenance
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 
 Arrays = dict[str, np.ndarray]
@@ -55,22 +55,13 @@ def whole(target: Path) -> Iterator[Path]:
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.chmod(0o644)  # safetensors makes files that their owner alone can read
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise Problem(
-                f"{target.parent}: cannot be written ({error.strerror}); make it writable and run again"
-            ) from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Problem(
-                f"{target.parent}: the disk is full; free some room and run again, nothing is lost"
-            ) from error
-        raise
+        with faults.writing(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.chmod(0o644)  # safetensors makes files that their owner alone can read
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -78,7 +69,7 @@ def whole(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _system_errors() -> Iterator[None]:
-    """Has safetensors' and HDF5's failures to write be the `OSError`s that they tell of in their texts alone."""
+    """Has safetensors' and HDF5's failures be the `OSError`s that they tell of in their texts alone."""
     try:
         yield
     except Exception as error:
@@ -115,7 +106,8 @@ def write_hdf5(target: Path, arrays: Mapping[str, np.ndarray], head: Mapping[str
     The file's SHA-256 follows the HDF5 file as 64 hex digits, where HDF5 allows and ignores further bytes.
     """
     with whole(target) as temporary:
-        with _system_errors(), h5py.File(temporary, "w") as file:
+        # whole files are written under a name of our own and renamed: HDF5's locks, which some disks lack, add nothing
+        with _system_errors(), h5py.File(temporary, "w", locking=False) as file:
             for place in sorted(arrays):
                 array = arrays[place]
                 compress = (
@@ -132,7 +124,7 @@ def write_hdf5(target: Path, arrays: Mapping[str, np.ndarray], head: Mapping[str
 
 
 def read_hdf5(source: Path) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays and the header of an HDF5 artefact. Raises `Problem` if it is missing or damaged."""
+    """The arrays and the header of an HDF5 artefact. Raises `Problem` if it cannot be read whole."""
     places: list[str] = []
     with _hdf5(source) as file:
         file.visit(places.append)
@@ -146,9 +138,14 @@ def _hdf5(source: Path) -> Iterator[h5py.File]:
     """An HDF5 artefact, every byte of which has been checked."""
     with _checked(source):
         with source.open("rb") as file:
-            digest = _digest(file, source.stat().st_size - DIGITS)
-            _compare(digest.encode(), file.read())
-        with h5py.File(source, "r") as file:
+            digest = _digest(file, max(0, os.fstat(file.fileno()).st_size - DIGITS))
+            written = file.read()
+            if digest.encode() != written and locks.is_held(file):  # HDF5 marks what it opens for writing
+                raise BlockingIOError(errno.EAGAIN, "open for writing elsewhere")
+        if not re.fullmatch(rb"[0-9a-f]{64}", written):
+            raise _Unsigned
+        _compare(digest.encode(), written)
+        with _system_errors(), h5py.File(source, "r", locking=False) as file:
             yield file
 
 
@@ -174,7 +171,7 @@ def write_tensors(target: Path, tensors: Mapping[str, Any], head: Mapping[str, A
 
 
 def read_tensors(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The tensors and the header of a safetensors artefact. Raises `Problem` if it is missing or damaged."""
+    """The tensors and the header of a safetensors artefact. Raises `Problem` if it cannot be read whole."""
     with _safetensors(source, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, _tensor_head(file)
     raise AssertionError
@@ -189,7 +186,7 @@ def _safetensors(source: Path, framework: str) -> Iterator[Any]:
         with source.open("rb") as file:
             _, written, digest = _tensor_digest(file)
             _compare(digest, written)
-        with safe_open(source, framework=framework) as file:
+        with _system_errors(), safe_open(source, framework=framework) as file:
             yield file
 
 
@@ -206,10 +203,12 @@ def write_json(target: Path, content: Mapping[str, Any], head: Mapping[str, Any]
 
 
 def read_json(source: Path) -> dict[str, Any]:
-    """Contents of a JSON artefact. Raises `Problem` if it is missing or damaged."""
+    """Contents of a JSON artefact. Raises `Problem` if it cannot be read whole."""
     with _checked(source):
         text = source.read_bytes()
-        body: dict[str, Any] = json.loads(text)
+        body: Any = json.loads(text)
+        if not isinstance(body, dict) or "sha256" not in body:
+            raise Foreign(f"{source}: foreign (no artefact: it has no checksum); move it away and run again")
         del body["sha256"]
         _compare(_json(body).encode(), text)
         return body
@@ -226,9 +225,11 @@ def write_log(target: Path, rows: list[Row]) -> None:
 
 
 def read_log(source: Path) -> list[dict[str, str]]:
-    """A log's rows, as text. Raises `Problem` if it is missing or damaged."""
+    """A log's rows, as text. Raises `Problem` if it cannot be read whole."""
     with _checked(source):
         lines, sign, digest = source.read_bytes().decode().rpartition("# sha256 ")
+        if not sign:
+            raise _Unsigned
         _compare(_mark(lines), sign + digest)
         return list(csv.DictReader(io.StringIO(lines)))
     raise AssertionError
@@ -240,7 +241,7 @@ def read_log(source: Path) -> list[dict[str, str]]:
 def read_head(source: Path) -> dict[str, Any]:
     """The header of any artefact, whose every byte is checked; of a JSON artefact its contents too.
 
-    Loads neither arrays nor PyTorch. Raises `Problem` if the artefact is missing or damaged.
+    Loads neither arrays nor PyTorch. Raises `Problem` if the artefact cannot be read whole.
     """
     match source.suffix:
         case ".h5":
@@ -254,14 +255,32 @@ def read_head(source: Path) -> dict[str, Any]:
     raise AssertionError
 
 
+class Damaged(Problem):
+    """A file that was read, and is not what was written."""
+
+
+class Foreign(Problem):
+    """A file that is whole but holds another artefact than its name says, or was made from other raw data, or none."""
+
+
+class _Unsigned(ValueError):
+    """A file without a checksum: the part of an artefact that was cut short, or nothing of ours."""
+
+
 @contextlib.contextmanager
 def _checked(source: Path, *errors: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise Problem(f"{source}: missing; `snakemake --cores all` makes it") from error
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, csv.Error, *errors) as error:
-        raise Problem(f"{source}: damaged ({_first_line(error)}); delete it and run again to rebuild it") from error
+    with faults.reading(source):
+        try:
+            yield
+        except _Unsigned as error:
+            how = "no checksum at its end" if source.stat().st_size else "it is empty"
+            raise Damaged(
+                f"{source}: damaged or not entia's ({how}); if entia made it, delete it and run again to rebuild it"
+            ) from error
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, csv.Error, *errors) as error:
+            if faults.is_systems(error):
+                raise
+            raise Damaged(f"{source}: damaged ({_first_line(error)}); delete it and run again to rebuild it") from error
 
 
 def _compare(expected: object, found: object) -> None:
@@ -287,6 +306,8 @@ def _tensor_digest(file: BinaryIO) -> tuple[int, bytes, bytes]:
     size = os.fstat(file.fileno()).st_size
     length = file.read(8)
     head = file.read(min(int.from_bytes(length, "little"), size))  # its header, a JSON text
+    if MARK not in head:
+        raise _Unsigned
     place = head.index(MARK) + len(MARK)
     start = length + head[:place] + ZEROS + head[place + DIGITS :]
     return 8 + place, head[place : place + DIGITS], _digest(file, size, start).encode()

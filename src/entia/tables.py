@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from entia import results
+from entia.config import Problem
 from entia.plan import Report
 
 REPORTED = (Path("data/reported/multi_view.csv"), Path("data/reported/diet.csv"))
@@ -29,7 +30,20 @@ BASELINES = ("pixels", "untrained", "chance")
 
 
 def draw(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
-    """The table as csv (numbers as they are), md and tex (numbers as people read them), each with its conditions."""
+    """The table as csv (numbers as they are), md and tex (numbers as people read them), each with its conditions.
+
+    Where a `Problem` keeps it from being drawn, a table that says so.
+    """
+    try:
+        if rows.empty:
+            raise Problem("none of its experiments has a cell at this scale")
+        return _drawn(report, rows, scale, artefact)
+    except Problem as problem:
+        why = pd.DataFrame({"cannot be drawn": [" ".join(str(problem).split())]})
+        return rendered(why, report.title, f"{scale} scale", artefact)
+
+
+def _drawn(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
     known, options = reported(artefact), report.options
     rows = results.trained(rows)
     notes = [results.conditions(rows, scale, chosen=report.table in CHOOSING)]
@@ -38,29 +52,30 @@ def draw(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[
             table = width_table(rows, known)
         case "time_to_target":
             table = time_to_target(rows, known, **options)
-            notes += [_timed(rows), "compared at equal accuracy, interpolated linearly between saved epochs"]
+            notes += [results.timed(rows)[1], "compared at equal accuracy, interpolated linearly between saved epochs"]
         case "accounting":
             table = accounting(rows, **options)
-            notes += [_timed(rows)]
+            notes += [results.timed(rows)[1]]
         case "differences":
             table = differences(rows, **options)
         case "transfer":
             table = transfer(rows)
         case "held_out":
             table = held_out(rows)
-        case "diet_accuracy" | "diet_cost":
+        case "diet_accuracy":
             from entia import diet  # imports this module
 
-            table = diet.cost(rows, known) if report.table == "diet_cost" else diet.accuracy(rows, known, **options)
-            notes += [diet.READ_AS, *([_timed(rows)] if report.table == "diet_cost" else [])]
+            table = diet.accuracy(rows, known, **options)
+            notes += [diet.READ_AS]
+        case "diet_cost":
+            from entia import diet
+
+            table = diet.cost(rows, known)
+            notes += [diet.READ_AS, results.timed(rows)[1]]
         case other:
             raise ValueError(f"reports.{artefact}.table: {other!r} is no table")
     notes += [_said(known)] if known.empty or (known["arm"] == "").any() else []
     return rendered(table, results.heading(report.title, rows, scale), "; ".join(notes), artefact)
-
-
-def _timed(rows: pd.DataFrame) -> str:
-    return f"minutes of training steps alone (no readouts, no saving), all on {results.one_machine(rows)}"
 
 
 def reported(artefact: str) -> pd.DataFrame:
@@ -115,7 +130,7 @@ def time_to_target(
     at its end; baseline and arms are those of one method, data set and number of epochs. Times are means over the runs
     that get there; one that is there by the first saved epoch counts with that epoch's time, an upper bound.
     """
-    rows = results.unique(rows)
+    rows, _ = results.timed(results.unique(rows))
     found: list[dict[str, object]] = []
     for _, part in rows.groupby(["method.name", "subset.dataset", "epochs"]):
         base = results.baseline(part)
@@ -138,7 +153,7 @@ def _times(arm: pd.DataFrame, goals: "pd.Series") -> pd.DataFrame:
 def _reaching(arm: pd.DataFrame, goals: "pd.Series", usual: float, known: pd.DataFrame) -> dict[str, object]:
     """One row of `time_to_target`: an arm's runs."""
     times, one = _times(arm, goals), arm.iloc[0]
-    mean, n, got = times.mean(), len(times), int(times["minutes"].notna().sum())
+    mean, n, got = times.mean(), len(times), int(times["epoch"].notna().sum())
     early = bool((times["epoch"] <= arm["epoch"].min()).any())
     percent = 100 * one["subset.fraction"]
     fixed = {NAMES.get(name, name): one[name] for name in ("method.name", "projector.width", "views")}
@@ -165,7 +180,8 @@ def accounting(rows: pd.DataFrame, named: str = "") -> pd.DataFrame:
     `named`: a column, such as `arm`, that tells apart what `results.ARM` does not. View-images are images times views;
     steps are updates; memory is the peak of the process on a CPU, of the allocator on a GPU.
     """
-    final = results.last(results.unique(rows))
+    rows, _ = results.timed(results.unique(rows))
+    final = results.last(rows)
     seen = final["view_images"] / final["all_views"]
     final = final.assign(unique=seen / final["epochs"], steps=seen / final["batch"])
     by = [*([named] if named else []), *results.ARM, "weight"]

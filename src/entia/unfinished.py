@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from entia import store
+from entia import faults, store
 
 SHARE = 20
 """Saving takes at most one part in so many of the time, so a kill costs at most so many times a save, and an epoch."""
@@ -32,7 +32,7 @@ class Unfinished:
 
         What other code left is removed: a run ends with the code that it began with.
         """
-        if not self.state.exists():
+        if not faults.is_there(self.state):
             return [], None
         tensors, head = store.read_tensors(self.state)
         if head["code"] != self.head["code"]:
