@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # where Python may not write bytecode, every process would compile all that it imports (PyTorch: 3 s)
-RUN := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=
+RUN := PATH="$$PWD/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=
 .DEFAULT_GOAL := all
 .PHONY: all test check benchmarks format lock plan pull prune clean help
 

@@ -2,6 +2,8 @@
 import json
 import math
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,13 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 min_version("9.18")
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+SOURCES = Path(workflow.basedir) / "src"
+# what lies beside params.yaml hides no module, here and in all that is started from here; all texts are UTF-8
+sys.path[:] = [
+    str(SOURCES),
+    *(path for path in sys.path if path and Path(path) != SOURCES.parent),
+]
+os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
 from entia import (
     adopted,
     config as configs,
@@ -17,10 +25,14 @@ from entia import (
     machines,
     plan as plans,
     provenance,
+    trust,
 )
 
 RUNS = workflow.is_main_process and not workflow.dryrun
 try:
+    trust.contents_not_times(("subset", "pretrain", "embed", "readout"))
+    if workflow.deployment_settings.deployment_method:
+        machines.check_name(Path.cwd())
     PLAN = plans.load("params.yaml")
     # without cells trained elsewhere: their readouts and logs are here, their weights are not (`entia adopt ARCHIVE`)
     TO_MAKE = adopted.to_make(PLAN, Path("data"))
@@ -33,14 +45,18 @@ try:
             f"--config: {', '.join(unknown)}: unknown; max_minutes alone is set there. "
             "What the study is, `scale:` included, stands in params.yaml"
         )
+    if RUNS and machines.take_over(Path.cwd()):
+        print(
+            "The last run here was killed: going on from what it left.",
+            file=sys.stderr,
+        )
 except configs.Problem as problem:
     sys.exit(f"entia: {problem}")
+except OSError as error:
+    sys.exit(f"entia: {machines.refusal(error)}")
 if workflow.is_main_process:
     for notice in PLAN.notices:
         print(f"entia: params.yaml: {notice}", file=sys.stderr)
-
-if RUNS and machines.take_over(Path.cwd()):
-    print("The last run here was killed: going on from what it left.", file=sys.stderr)
 
 
 include: "workflow/rules/common.smk"
@@ -58,9 +74,11 @@ onstart:
             job.rule.name == "pretrain" for job in workflow.dag.needrun_jobs()
         ),
     )
+    if workflow.executor_plugin.common_settings.non_local_exec:
+        trust.remove_forced(workflow.dag)
     if (
         workflow.executor_plugin.name == "local"
-        and not workflow.deployment_settings.deployment_method
+        and not DEPLOYED
         and sys.platform == "linux"
     ):
         jobs.start()
@@ -92,8 +110,11 @@ onerror:
 rule all:
     default_target: True
     input:
-        REPORT["page"],
         # named on purpose: a missing file that nothing newer asks for is otherwise no reason to run
+        REPORT["page"],
+        REPORT["claims"],
+        REPORT["verdicts"],
+        drawn(),
         stored("subset", TO_MAKE),
         stored("pretrain", TO_MAKE),
         stored("embed", TO_MAKE),

@@ -54,7 +54,9 @@ def on_gpu(cell: Cell) -> Cell:
 
 def policy(dataset: str, params: Path = ROOT / "params.yaml") -> Augmentation:
     """The views that params.yaml gives a data set."""
-    return msgspec.convert(yaml.safe_load(params.read_text())["datasets"][dataset]["augmentation"], Augmentation)
+    return msgspec.convert(
+        yaml.safe_load(params.read_text(encoding="utf-8"))["datasets"][dataset]["augmentation"], Augmentation
+    )
 
 
 def _config(dataset: str, width: int, views: int, epochs: int) -> Pretrain:

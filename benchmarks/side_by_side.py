@@ -36,7 +36,7 @@ def spread(values: Sequence[float]) -> float:
 def processor() -> str:
     """The CPU's name, as its maker gives it; where the system does not tell, its architecture."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

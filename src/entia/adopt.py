@@ -1,11 +1,13 @@
 """Artefacts that were made without Snakemake, or elsewhere, taken up by it as its own."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 from entia import adopted, check, config, faults, store
 from entia.check import STAGES
-from entia.config import Embed, Pretrain, Problem, Readout, Stage
+from entia.config import Pretrain, Problem, Stage
+from entia.current import parents
 from entia.plan import Plan
 
 AT_ONCE = 500
@@ -35,19 +37,6 @@ def adopt(plan: Plan, data: Path) -> int:
     return len(files)
 
 
-def parents(stage: Stage) -> tuple[Stage, ...]:
-    """The artefacts that a stage reads."""
-    match stage:
-        case Readout():
-            return (stage.embed,)
-        case Embed():
-            return (stage.pretrain, stage.on)
-        case Pretrain():
-            return (stage.subset,)
-        case _:
-            return ()
-
-
 def _is_there(stage: Stage, data: Path) -> bool:
     files = [store.path(data, stage), *([store.log_path(data, stage)] if isinstance(stage, Pretrain) else [])]
     return all(map(faults.is_there, files))
@@ -55,7 +44,20 @@ def _is_there(stage: Stage, data: Path) -> bool:
 
 def _record(files: list[str]) -> None:
     """Snakemake's own way: it touches outputs, parents first, and writes down config, code and inputs as of a run."""
-    command = ["snakemake", "--touch", "--forceall", "--cores", "1", "--quiet", "all", "--", *files]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "snakemake",
+        "--touch",
+        "--forceall",
+        "--cores",
+        "1",
+        "--quiet",
+        "all",
+        "--",
+        *files,
+    ]
     ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
         raise Problem(f"snakemake --touch ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}".rstrip())

@@ -198,7 +198,7 @@ def stored_elsewhere(folder: Path) -> set[Path]:
 
 
 def _dvc(folder: Path, *arguments: str) -> str:
-    found = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-P", "-m", "dvc", *arguments], cwd=folder, capture_output=True, text=True)
     return "" if found.returncode else found.stdout.strip()
 
 

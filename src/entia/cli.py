@@ -16,7 +16,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import adopted, check, cluster, faults, overview, page, plan, provenance, stages, store
+from entia import (
+    adopted,
+    check,
+    cluster,
+    config,
+    current,
+    faults,
+    machines,
+    overview,
+    page,
+    plan,
+    provenance,
+    stages,
+    store,
+    streams,
+)
 from entia.config import Problem
 from entia.stages import DATA
 
@@ -28,16 +43,36 @@ CALIBRATION = DATA / "calibration.json"
 
 
 def main() -> None:
-    """Runs one command; a user's mistake ends it with one message and exit code 1."""
+    """Runs one command; a user's mistake, or what the system refuses, ends it with one message and exit code 1."""
+    streams.prepare()
     arguments = _parser().parse_args()
+    _say_whose()
     try:
         arguments.run(arguments)
+        sys.stdout.flush()
     except Problem as problem:
         sys.exit(f"entia: {problem}")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
+        streams.drop()
         sys.exit(0)
+    except OSError as error:
+        if error.filename is not None:
+            sys.exit(f"entia: {machines.refusal(error)}")
+        streams.drop()
+        sys.exit(f"entia: standard output: {error.strerror}")
+
+
+def _say_whose() -> None:
+    """Says so where this is another checkout's entia than the working folder's: its code is not what Snakemake runs."""
+    local = Path("src/entia")
+    if local.is_dir() and not local.samefile(provenance.HERE):
+        print(
+            f"entia: this is the code of {provenance.HERE}, not of {local.absolute()}; to call that one: "
+            f"PYTHONPATH=src {sys.executable} -P -m entia.cli ...",
+            file=sys.stderr,
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,7 +181,11 @@ def _stage(stage: str, run: Callable[[Any], None], arguments: argparse.Namespace
             f"{arguments.cell}: no such {stage} in params.yaml at {planned.scale} scale; `entia plan` lists them, "
             "`--scale` names another"
         )
-    run(matching[0])
+    chosen = matching[0]
+    if current.is_current(DATA, chosen):
+        print(f"{config.label(chosen)}: {store.path(DATA, chosen)} is current; delete it to have it made anew")
+    else:
+        run(chosen)
 
 
 # --- reports ------------------------------------------------------------------------------------------------------
@@ -213,7 +252,7 @@ def _assemble(found: plan.Plan, without: Set[str] = frozenset()) -> None:
         _tables(found, without),
         _figures(found, without),
         "" if "claims" in without else _drawn(found.folder / "claims.md"),
-        speed.read_text() if speed.exists() else "",
+        speed.read_text(encoding="utf-8") if speed.exists() else "",
         os.path.relpath(speed.parent, found.folder),
         adopted.note(found, DATA),
     )
@@ -252,7 +291,7 @@ def _figures(found: plan.Plan, without: Set[str]) -> dict[str, str]:
 
 def _drawn(file: Path) -> str:
     with faults.reading(file):
-        return file.read_text()
+        return file.read_text(encoding="utf-8")
     raise AssertionError
 
 

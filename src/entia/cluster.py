@@ -41,7 +41,7 @@ def read(name: str) -> Profile:
         known = ", ".join(sorted(path.parent.name for path in PROFILES.glob("*/config.yaml")))
         raise Problem(f"{name}: no profile of that name in {PROFILES}, nor a folder with a config.yaml; known: {known}")
     try:
-        raw: Any = yte.process_yaml(file.read_text(), require_use_yte=True) or {}
+        raw: Any = yte.process_yaml(file.read_text(encoding="utf-8"), require_use_yte=True) or {}
     except yaml.YAMLError as error:
         raise Problem(f"{file}: {error}") from error
     limit = _pairs(raw.get("config"), "=").get("max_minutes", math.inf)

@@ -150,7 +150,7 @@ def _deaf() -> Iterator[None]:
 def work(connection: Connection, steps: tuple[str, ...], log: Path) -> None:
     """Makes what it is told; ends with its parent, or with the first stage that fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
+    with log.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -23,16 +23,22 @@ import sys
 import threading
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from entia import streams
 
 PLACE = "ENTIA_JOBS"
 """The environment variable that names the socket on which copies are asked for."""
+SOURCE = os.path.relpath(Path(__file__).parent.parent)
+"""Where this very code is, from the working folder: a path in full may hold a colon, which ends an entry."""
 
 _snakemakes_end: list[Any] = []  # the process that is copied, and the pipe by which it sees Snakemake end
 
 
 def main() -> None:
     """Runs one command, in a copy if there is something to copy, else here."""
+    streams.prepare()
     arguments = sys.argv[1:]
     if arguments == ["--serve"]:
         arguments = _serve(socket.socket(fileno=int(os.environ[PLACE])))
@@ -53,7 +59,7 @@ def start() -> None:
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         _snakemakes_end.append(
             subprocess.Popen(
-                [sys.executable, "-m", "entia.job", "--serve"],
+                [sys.executable, "-P", "-m", "entia.job", "--serve"],
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
                 env={**os.environ, **one_thread, "PYTHONPATH": _ours_first(), PLACE: str(listener.fileno())},
@@ -63,8 +69,8 @@ def start() -> None:
 
 
 def _ours_first() -> str:
-    """PYTHONPATH with `src` before what it held: packages may come by it."""
-    return os.pathsep.join(["src", *filter(None, [os.environ.get("PYTHONPATH")])])
+    """PYTHONPATH with this code before what it held: packages may come by it."""
+    return os.pathsep.join([SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 # --- the job --------------------------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def _places(folder: Path | None) -> Path:
 
 
 def _mark(gpu: str) -> str:
-    return f"entia-{os.getuid()}-gpu-{gpu}-"
+    return f"entia-{os.getuid()}-gpu-{gpu.replace('/', '_')}-"  # a part of a GPU is MIG-GPU-…/1/0
 
 
 def _is_held(mark: Path) -> bool:
@@ -196,12 +196,32 @@ def stoppable() -> Iterator[Stop]:
 # --- where a run writes -------------------------------------------------------------------------------------------
 
 
+def check_name(folder: Path) -> None:
+    """Raises `Problem` where a folder's name is one in which no environment can be made or called."""
+    if found := sorted({*str(folder)} & {*"'\":$`\\\n"}):
+        signs = " ".join(found).replace("\n", "a line break")
+        raise Problem(f"{folder}: conda and containers cannot work in a folder with {signs} in its path; rename it")
+
+
 def check_writable(folders: Iterable[Path | str]) -> None:
     """Raises `Problem` naming those that are there and cannot be written; data/raw is only read."""
     there = [path for path in map(Path, folders) if path.is_dir() and path != Path("data/raw")]
     closed = [str(path) for path in there if not os.access(path, os.W_OK | os.X_OK)]
     if closed:
         raise Problem(f"{', '.join(closed)}: cannot be written; make it writable and run again")
+
+
+def refusal(error: OSError) -> str:
+    """What the system refused, where, and the remedy. Raises the error again if it is of no file."""
+    if error.filename is None:
+        raise error
+    path = Path(os.fsdecode(error.filename))
+    whose = path.stat().st_uid if path.exists() else os.getuid()
+    if whose != os.getuid():
+        return (
+            f"{path}: {error.strerror}: it is another user's; work in a checkout of your own, or have it opened to you"
+        )
+    return f"{path}: {error.strerror}; see to it and run again"
 
 
 # --- what a killed Snakemake left ---------------------------------------------------------------------------------
@@ -216,7 +236,7 @@ def take_over(folder: Path) -> bool:
     """
     notes = folder / ".snakemake" / "runs.txt"
     notes.parent.mkdir(exist_ok=True)
-    with locks.alone(notes.with_suffix(".lock")), notes.open("a+") as file:
+    with locks.alone(notes.with_suffix(".lock")), notes.open("a+", encoding="utf-8") as file:
         file.seek(0)
         others = [line for line in file.read().splitlines() if _may_be_alive(line)]
         left = [] if others else sorted((folder / ".snakemake" / "locks").glob("*.lock"))

@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import median
 
 from entia import adopted, cluster, config, estimate, faults, machines, provenance, store
-from entia.adopt import parents
 from entia.check import STAGES
 from entia.config import Embed, Pretrain, Readout, Stage
+from entia.current import parents
 from entia.estimate import Calibration, Estimate
 from entia.plan import Plan
 

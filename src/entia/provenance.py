@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors", "timm")
 BESIDE = (
     "provenance", "plan", "reading", "mistakes", "layering", "store", "check", "machines", "cli", "job", "stages",
-    "unfinished", "adopt", "overview", "calibrate", "estimate", "cluster", "faults", "locks", "config.label",
-    "pretrain.is_resident",
+    "unfinished", "adopt", "overview", "calibrate", "estimate", "cluster", "faults", "locks", "current", "trust",
+    "streams", "config.label", "pretrain.is_resident",
 )  # fmt: skip
 """What reads, writes, names and places, and touches no number."""
 ENTRIES = {
@@ -109,7 +109,7 @@ def host() -> str:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -153,7 +153,7 @@ def _is_module(module: str) -> bool:
 def _top(module: str) -> dict[str, list[ast.AST]]:
     """A module's statements by the name that they define; by no name, those that do something else."""
     found: dict[str, list[ast.AST]] = {"": []}
-    for statement in ast.parse(_file(module).read_text()).body:
+    for statement in ast.parse(_file(module).read_text(encoding="utf-8")).body:
         for name, part in _defined(statement):
             if module != "config" or not _is_key(part):
                 found.setdefault(name, []).append(part)

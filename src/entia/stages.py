@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import check, config, faults, locks, machines, provenance, store
+from entia import check, config, current, faults, locks, machines, provenance, store
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.unfinished import Unfinished
 
@@ -48,8 +48,13 @@ def subset(stage: Subset) -> None:
         for part in ("train", "validation", "test")
         for name in ("pixels", "label", "index")
     }
-    pixels = datasets.statistics(parts.train.pixels)
-    more = {"raw_sha256": parts.checksum, "classes": list(parts.classes), "raw": parts.said, "pixels": pixels}
+    more = {
+        "raw_sha256": parts.checksum,
+        "classes": list(parts.classes),
+        "raw": parts.said,
+        "pixels": datasets.statistics(parts.train.pixels),
+        "content": current.content(arrays),
+    }
     head = header("subset", stage, **more)
     store.write_hdf5(store.path(DATA, stage), arrays, head)
     counts = ", ".join(f"{len(getattr(parts, part))} {part}" for part in ("train", "validation", "test"))
@@ -119,8 +124,10 @@ def _train(stage: Pretrain) -> None:
             remedy = "run fewer at once, set recompute: true, or lower `batch`"
             raise Problem(f"{what}: the GPU's memory is full; {remedy}") from error
         store.write_log(store.log_path(DATA, stage), rows)
+        kept = saved.kept()
         more = {name: head[name] for name in ("raw_sha256", "pixels")}
-        store.write_tensors(store.path(DATA, stage), saved.kept(), header("pretrain", stage, **more))
+        more |= {"content": current.content(kept), "parents": current.lineage(head)}
+        store.write_tensors(store.path(DATA, stage), kept, header("pretrain", stage, **more))
         saved.remove()
 
 
@@ -142,8 +149,8 @@ def embed(stage: Embed) -> None:
     from entia import embed as embedding
 
     device = take_device(stage.pretrain.threads)
-    weights, made = check.open_whole(DATA, stage.pretrain)
-    measured = msgspec.structs.replace(stage, pretrain=_measured(stage.pretrain, made))
+    weights, of = check.open_whole(DATA, stage.pretrain)
+    measured = msgspec.structs.replace(stage, pretrain=_measured(stage.pretrain, of))
     images, head = check.open_whole(DATA, stage.on)
     epochs = sorted({int(name.split("/", 1)[0]) for name in weights})
     arrays: store.Arrays = {}
@@ -159,6 +166,7 @@ def embed(stage: Embed) -> None:
             arrays[f"{epoch:05d}/{part}/label"] = images[f"{part}/label"]
             arrays[f"{epoch:05d}/{part}/index"] = images[f"{part}/index"]
     more = {"raw_sha256": head["raw_sha256"], "classes": head["classes"]}
+    more |= {"content": current.content(arrays), "parents": current.lineage(of, head)}
     store.write_hdf5(store.path(DATA, stage), arrays, header("embed", stage, **more))
 
 
@@ -188,7 +196,8 @@ def readout(stage: Readout) -> None:
             for epoch, read, parts in zip(epochs, metrics, problems, strict=True)
         }
     content = {"metrics": found, "classes": classes, "chance": 1 / classes}
-    store.write_json(store.path(DATA, stage), content, header("readout", stage, raw_sha256=head["raw_sha256"]))
+    more = {"raw_sha256": head["raw_sha256"], "parents": current.lineage(head)}
+    store.write_json(store.path(DATA, stage), content, header("readout", stage, **more))
 
 
 def _classes(of: Embed, head: Mapping[str, Any]) -> int:

@@ -82,7 +82,7 @@ def _system_errors() -> Iterator[None]:
 def write_text(target: Path, text: str) -> None:
     """Writes a text file whole."""
     with whole(target) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def header(stage: Stage, code: str, **more: Any) -> dict[str, Any]:

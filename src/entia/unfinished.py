@@ -1,5 +1,6 @@
 """The unfinished part of a pretraining run, from which it goes on: `NAME.part/`, removed when the whole is written."""
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,8 +66,6 @@ class Unfinished:
         return found
 
     def remove(self) -> None:
-        """Removes the folder."""
-        for file in sorted(self.folder.glob("*")):
-            file.unlink()
+        """Removes the folder, and whatever somebody laid into it."""
         if self.folder.exists():
-            self.folder.rmdir()
+            shutil.rmtree(self.folder)

@@ -40,9 +40,9 @@ def needed() -> list[str]:
 
 def main() -> None:
     """Writes the file."""
-    lock = pins((ROOT / "requirements.lock").read_text())
+    lock = pins((ROOT / "requirements.lock").read_text(encoding="utf-8"))
     lines = [f'      - "{line}"\n' for name in needed() for line in lock[name]]
-    (ROOT / "workflow/envs/main.yaml").write_text(HEAD + "".join(lines))
+    (ROOT / "workflow/envs/main.yaml").write_text(HEAD + "".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ rule subset:
     log:
         "logs/subset/{cell}.log",
     conda:
-        "../envs/main.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=memory("subset"),
         runtime=minutes("subset"),
@@ -16,7 +16,7 @@ rule subset:
     message:
         "subset: {WORDS:subset/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src exec python -m entia.job subset {wildcards.cell} > {log} 2>&1"
+        "entia subset {wildcards.cell:q} > {log:q} 2>&1"
 
 
 rule pretrain:
@@ -29,7 +29,7 @@ rule pretrain:
         "logs/pretrain/{cell}.log",
     priority: longest_first
     conda:
-        "../envs/main.yaml"
+        ENVIRONMENT
     threads: lambda wildcards: of("pretrain")(wildcards).threads
     resources:
         gpu=1,
@@ -40,7 +40,7 @@ rule pretrain:
     message:
         "pretrain: {WORDS:pretrain/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src exec python -m entia.job pretrain {wildcards.cell} > {log} 2>&1"
+        "entia pretrain {wildcards.cell:q} > {log:q} 2>&1"
 
 
 rule embed:
@@ -53,7 +53,7 @@ rule embed:
         "logs/embed/{cell}.log",
     priority: FINISH
     conda:
-        "../envs/main.yaml"
+        ENVIRONMENT
     threads: lambda wildcards: of("embed")(wildcards).pretrain.threads
     resources:
         gpu=1,
@@ -64,7 +64,7 @@ rule embed:
     message:
         "embed: {WORDS:embed/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src exec python -m entia.job embed {wildcards.cell} > {log} 2>&1"
+        "entia embed {wildcards.cell:q} > {log:q} 2>&1"
 
 
 rule readout:
@@ -76,7 +76,7 @@ rule readout:
         "logs/readout/{cell}.log",
     priority: FINISH
     conda:
-        "../envs/main.yaml"
+        ENVIRONMENT
     resources:
         gpu=lambda wildcards: int(machines.is_trained(of("readout")(wildcards))),
         mem_mb=memory("readout"),
@@ -86,4 +86,4 @@ rule readout:
     message:
         "readout: {WORDS:readout/{wildcards.cell}}"
     shell:
-        "PYTHONPATH=src exec python -m entia.job readout {wildcards.cell} > {log} 2>&1"
+        "entia readout {wildcards.cell:q} > {log:q} 2>&1"

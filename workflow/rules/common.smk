@@ -1,5 +1,20 @@
 # How rules learn from the plan. Each has one wildcard and one parameter, the canonical JSON of all that fixes its output.
 
+# A job runs the Python that runs Snakemake, on the modules that this file was read with; none of the working folder's
+# (-P) and none by a path in full, since a colon would end it. An environment or a container brings a Python of its own.
+# It is no part of a rule's own text, which every checkout and environment has in common.
+DEPLOYED = bool(workflow.deployment_settings.deployment_method)
+PYTHON = "python" if DEPLOYED else shlex.quote(sys.executable)
+WHERE = shlex.quote(os.path.relpath(SOURCES))
+# packages may come by PYTHONPATH too, but into an environment of its own nothing comes from outside
+MORE = "" if DEPLOYED else "${PYTHONPATH:+:$PYTHONPATH}"
+ENTIA = f'entia() {{ PYTHONPATH={WHERE}{MORE} exec {PYTHON} -P -m entia.job "$@"; }}'
+shell.prefix(re.sub("[{}]", r"\g<0>\g<0>", f"set -euo pipefail; {ENTIA}; "))
+# as a pattern, where a brace of the checkout's own path would be a wildcard's
+ENVIRONMENT = re.sub(
+    "[{}]", r"\g<0>\g<0>", f"{workflow.basedir}/workflow/envs/main.yaml"
+)
+
 PATTERNS = {
     "subset": ("data/subset/{cell}.h5",),
     "pretrain": ("data/checkpoints/{cell}.safetensors", "data/checkpoints/{cell}.csv"),
@@ -14,6 +29,7 @@ REPORT = {
     "verdicts": f"{PLAN.folder}/claims.json",
     "page": f"{PLAN.folder}/index.html",
 }
+ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("pdf", "png", "svg")}
 STAGES = {
     configs.Subset: "subset",
     configs.Pretrain: "pretrain",
@@ -103,6 +119,16 @@ ROWS = {
     for row in PLAN.drawn(artefact)
 }
 FIGURES = {name: report for name, report in PLAN.reports.items() if report.figure}
+
+
+def drawn():
+    """The files of every table and figure."""
+    kinds = (("table", TABLES), ("figure", FIGURES))
+    return [
+        file
+        for kind, artefacts in kinds
+        for file in expand(REPORT[kind], artefact=artefacts, ending=ENDINGS[kind])
+    ]
 
 
 def read_by(wildcards):

@@ -10,17 +10,17 @@ rule table:
         read_by,
         reported=expand("data/reported/{papers}.csv", papers=("diet", "multi_view")),
     output:
-        expand(REPORT["table"], artefact="{artefact}", ending=("csv", "md", "tex")),
+        expand(REPORT["table"], artefact="{artefact}", ending=ENDINGS["table"]),
     log:
         "logs/table/{artefact}.log",
     conda:
-        "../envs/main.yaml"
+        ENVIRONMENT
     params:
         fixed=drawn_by("tables"),
     message:
         "table {wildcards.artefact}"
     shell:
-        "PYTHONPATH=src exec python -m entia.job report {wildcards.artefact} > {log} 2>&1"
+        "entia report {wildcards.artefact:q} > {log:q} 2>&1"
 
 
 rule figure:
@@ -28,17 +28,17 @@ rule figure:
         read_by,
         reported=expand("data/reported/{papers}.csv", papers=("diet", "multi_view")),
     output:
-        expand(REPORT["figure"], artefact="{artefact}", ending=("pdf", "png", "svg")),
+        expand(REPORT["figure"], artefact="{artefact}", ending=ENDINGS["figure"]),
     log:
         "logs/figure/{artefact}.log",
     conda:
-        "../envs/main.yaml"
+        ENVIRONMENT
     params:
         fixed=drawn_by("figures"),
     message:
         "figure {wildcards.artefact}"
     shell:
-        "PYTHONPATH=src exec python -m entia.job report {wildcards.artefact} > {log} 2>&1"
+        "entia report {wildcards.artefact:q} > {log:q} 2>&1"
 
 
 rule claims:
@@ -51,7 +51,7 @@ rule claims:
     log:
         "logs/claims.log",
     conda:
-        "../envs/main.yaml"
+        ENVIRONMENT
     params:
         fixed=json.dumps(
             {
@@ -63,28 +63,19 @@ rule claims:
     message:
         "claims: {output[0]}"
     shell:
-        "PYTHONPATH=src exec python -m entia.job claims > {log} 2>&1"
+        "entia claims > {log:q} 2>&1"
 
 
 rule index:
     input:
         REPORT["claims"],
-        expand(
-            REPORT["table"],
-            artefact=TABLES,
-            ending=("csv", "md", "tex"),
-        ),
-        expand(
-            REPORT["figure"],
-            artefact=FIGURES,
-            ending=("pdf", "png", "svg"),
-        ),
+        drawn(),
     output:
         REPORT["page"],
     log:
         "logs/index.log",
     conda:
-        "../envs/main.yaml"
+        ENVIRONMENT
     params:
         fixed=json.dumps(
             {"code": provenance.fingerprint("page"), "artefacts": list(PLAN.reports)}
@@ -92,4 +83,4 @@ rule index:
     message:
         "report: {output}"
     shell:
-        "PYTHONPATH=src exec python -m entia.job index > {log} 2>&1"
+        "entia index > {log:q} 2>&1"
