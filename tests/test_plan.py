@@ -174,9 +174,10 @@ def test_one_weight_changed_changes_the_cells_that_have_it_alone(tmp_path):
 
 
 def test_another_data_set_is_one_field(tmp_path):
-    found = load(
-        replaced("subset: {dataset: mnist5k, limit: 5000}", "subset: {dataset: cifar10, limit: 5000}"), tmp_path
-    )
+    text = replaced("subset: {dataset: mnist5k, limit: 5000}", "subset: {dataset: cifar10, limit: 5000}")
+    with pytest.raises(Problem, match="embed.on: optdigits's images have 1 channel, and those of cifar10"):
+        load(text, tmp_path)  # a network for colours reads no grey images
+    found = load(text.replace("embed.on: optdigits", "embed.on: cifar100"), tmp_path)
     cells = [
         stage for stage in found.pretrains.values() if stage.subset.dataset != "optdigits"
     ]  # DIET-TD names its own
@@ -226,7 +227,7 @@ def test_a_recipe_lies_on_what_the_block_names_in_whatever_order_it_says_so(tmp_
     raw["scales"]["laptop"]["experiments"] = {
         "one": {"recipe": "as_run", "encoder.stem_padding": 2, "encoder.name": "resnet18", "method": {"name": "vicreg"}}
     }
-    raw["reports"] = {"X": {"title": "x", "table": "width_table", "experiments": ["one"]}}
+    raw["reports"] = {"X": {"title": "x", "table": "accounting", "experiments": ["one"]}}
     (cell,) = load(yaml.safe_dump(raw, sort_keys=False), tmp_path).pretrains.values()
     assert (cell.encoder.name, cell.encoder.stem_padding, cell.encoder.stem_relu) == ("resnet18", 2, False)
     assert (cell.method.form, cell.method.epsilon) == ("leave_one_out", 0)
@@ -318,7 +319,7 @@ def test_an_experiment_is_the_product_of_its_lists_and_pairs_go_together(tmp_pat
     raw["scales"]["laptop"]["experiments"] = {
         "one": {"views": [2, 4], "seed": [0, 1, 2], "paired": {"projector.width": [8, 16], "method.weight": [0.1, 0.2]}}
     }
-    raw["reports"] = {"X": {"title": "x", "table": "width_table", "experiments": ["one"]}}
+    raw["reports"] = {"X": {"title": "x", "table": "accounting", "experiments": ["one"]}}
     found = load(yaml.safe_dump(raw), tmp_path)
     pairs = {(stage.projector.width, stage.method.weight) for stage in found.pretrains.values()}
     assert len(found.pretrains) == 12 and pairs == {(8, 0.1), (16, 0.2)}

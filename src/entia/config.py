@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 Count = Annotated[int, Meta(ge=1, description="a positive whole number")]
 Several = Annotated[int, Meta(ge=2, description="a whole number, two or more")]
 Whole = Annotated[int, Meta(ge=0, description="a whole number, zero or more")]
+Seed = Annotated[int, Meta(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")]
+"""PyTorch's generator takes 32 bits of a seed: a larger one would repeat a smaller one's numbers."""
 Share = Annotated[float, Meta(gt=0, le=1, description="a number above 0, at most 1")]
 Held = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")]
 Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
@@ -52,7 +54,7 @@ class Subset(Config, frozen=True):
     """True: the fraction is taken in every class; False: over all images (the papers' CIFAR and STL fractions)."""
     validation: Held = 0.1
     """Share of the training pool held out of pretraining and readout, for choosing weights and penalties."""
-    seed: Whole = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS and not self.dataset.startswith(FOLDER):
@@ -305,14 +307,14 @@ class Pretrain(Config, frozen=True):
     """bfloat16: autocast in the encoder and projector; losses are float32 always."""
     threads: Count = 1
     """Threads on a CPU. They change a sum's last bits, so they are part of what fixes a result."""
-    seed: Whole = 0
+    seed: Seed = 0
     online_probe: bool = False
     """A linear layer (with bias) trained on labels along the way, on the detached embeddings of the augmented views, by
     the same optimiser, rate and schedule (DIET spec §3.1). The encoder is the same with and without it."""
 
     def __post_init__(self) -> None:
-        for problem in _cross_field(self):
-            raise ValueError(problem)
+        if problems := list(_cross_field(self)):
+            raise ValueError("; ".join(problems))
 
 
 class Embed(Config, frozen=True):
@@ -354,7 +356,7 @@ class AdamProbe(Config, frozen=True, tag_field="name", tag="adam"):
     epochs: Count = 200
     batch: Count = 512
     smoothing: Held = 0.1
-    seed: Whole = 0
+    seed: Seed = 0
 
 
 class MLPProbe(Config, frozen=True, tag_field="name", tag="mlp"):
@@ -367,7 +369,7 @@ class MLPProbe(Config, frozen=True, tag_field="name", tag="mlp"):
     epochs: Count = 100
     batch: Several = 256
     smoothing: Held = 0.0
-    seed: Whole = 0
+    seed: Seed = 0
 
 
 class Neighbours(Config, frozen=True, tag_field="name", tag="neighbours"):
@@ -492,6 +494,11 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
         and _peak(config) * method.lr_factor * optimizer.weight_decay * method.decay_factor >= 1
     ):
         yield "method.decay_factor: lr × weight decay of the head is 1 or more; lower it or optimizer.weight_decay"
+    if optimizer.warmup > config.epochs:
+        yield (
+            f"optimizer.warmup: {optimizer.warmup:g} epochs of warm-up are more than the {config.epochs} of the run; "
+            "lower it or raise epochs"
+        )
     if optimizer.schedule in COURSES and config.epochs <= (
         start := COURSES[optimizer.schedule][0] + COURSES[optimizer.schedule][2]
     ):

@@ -21,8 +21,9 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from entia import config
+from entia import config, feasible, reports
 from entia.config import Config, Embed, Pretrain, Probe, Problem, Readout, Stage, Subset
+from entia.reports import Report
 
 SCALES = ("laptop", "photos", "gpu_hour", "paper")
 
@@ -43,20 +44,6 @@ class Cell(Pretrain, frozen=True, kw_only=True):
 
     embed: EmbedOptions
     probe: Probe
-
-
-class Report(Config, frozen=True):
-    """One table or figure: which function draws it, from the readouts of which experiments."""
-
-    title: str
-    table: str | None = None
-    figure: str | None = None
-    experiments: tuple[str, ...] = ()
-    options: dict[str, float | str | tuple[float | str, ...]] = msgspec.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if (self.table is None) == (self.figure is None):
-            raise ValueError("give either `table:` or `figure:`")
 
 
 @dataclass(frozen=True)
@@ -187,6 +174,8 @@ def _mistakes(raw: dict[str, Any]) -> Iterator[str]:
         yield from _unknown(part, ("defaults", "experiments"), f"scales.{scale}.")
     for name, report in raw["reports"].items():
         yield from _wrong(Report, report, f"reports.{name}", partial=False)
+        if isinstance(report, dict):
+            yield from reports.mistakes(name, typing.cast("dict[str, Any]", report))
 
 
 def _items(value: object) -> list[tuple[str, Any]]:
@@ -306,16 +295,19 @@ def _plan(raw: dict[str, Any]) -> Plan:
     if mistakes:
         raise _Wrong(mistakes)
     # an artefact whose experiments another scale has and this one lacks is no part of this one
-    reports = {
+    drawn = {
         name: msgspec.convert(report, Report)
         for name, report in raw["reports"].items()
         if all(experiment in blocks for experiment in report.get("experiments", ()))
     }
     rows_of = {
         name: tuple(row for experiment in report.experiments for row in experiments[experiment])
-        for name, report in reports.items()
+        for name, report in drawn.items()
     }
-    return _fill(Plan(raw["scale"], reports, rows_of, experiments), readouts, rows_of)
+    found = _fill(Plan(raw["scale"], drawn, rows_of, experiments), readouts, rows_of)
+    if mistakes := list(feasible.mistakes(found.readouts, found.reports, found.rows)):
+        raise _Wrong(mistakes)
+    return found
 
 
 def _fill(plan: Plan, readouts: dict[str, Readout], rows: dict[str, tuple[Row, ...]]) -> Plan:
@@ -356,6 +348,8 @@ def _wrong_block(raw: dict[str, Any], block: Any, place: str) -> Iterator[str]:
             yield from _unknown({path: value}, _paths(), f"{place}.")
             continue
         axis = _axis(kind, value)
+        if not axis:
+            yield f"{place}.{path}: an empty list makes no run; give a value, or leave the line out"
         for position, part in enumerate(axis):
             where = f"{place}.{path}[{position}]" if isinstance(value, list) and len(axis) > 1 else f"{place}.{path}"
             yield from _wrong(kind, part, where, partial=True)

@@ -6,10 +6,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from entia import results
-from entia.plan import Report
+from entia import reports, results
+from entia.reports import Report
 
 REPORTED = (Path("data/reported/multi_view.csv"), Path("data/reported/diet.csv"))
 UNKNOWN = "not known"
@@ -26,30 +27,36 @@ NAMES = {
 
 def draw(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
     """The table as csv (numbers as they are), md and tex (numbers as people read them), each with its conditions."""
-    known, options = reported(artefact), report.options
+    known, lost = reported(artefact), results.diverged(rows)
     notes = [results.conditions(rows, scale, chosen=report.table in CHOOSING)]
-    match report.table:
-        case "width_table":
+    match report.drawing:
+        case reports.WidthTable():
             table = width_table(rows, known)
-        case "time_to_target":
-            table = time_to_target(rows, known, **options)
+        case reports.TimeToTarget(target=target, target_on=target_on):
+            table = time_to_target(rows, known, target, target_on)
             notes += [_timed(rows), "compared at equal accuracy, interpolated linearly between saved epochs"]
-        case "accounting":
-            table = accounting(rows, **options)
+        case reports.Accounting(named=named):
+            table = accounting(rows, named)
             notes += [_timed(rows)]
-        case "differences":
-            table = differences(rows, **options)
-        case "transfer":
+        case reports.Differences(along=along, baseline=baseline):
+            table = differences(rows, along, baseline)
+        case reports.Transfer():
             table = transfer(rows)
-        case "held_out":
+        case reports.HeldOut():
             table = held_out(rows)
-        case "diet_accuracy" | "diet_cost":
+        case reports.DietCost():
             from entia import diet  # imports this module
 
-            table = diet.cost(rows, known) if report.table == "diet_cost" else diet.accuracy(rows, known, **options)
-            notes += [diet.READ_AS, *([_timed(rows)] if report.table == "diet_cost" else [])]
+            table = diet.cost(rows, known)
+            notes += [diet.READ_AS, _timed(rows)]
+        case reports.DietAccuracy(pick=pick):
+            from entia import diet
+
+            table = diet.accuracy(rows, known, pick)
+            notes += [diet.READ_AS]
         case other:
             raise ValueError(f"reports.{artefact}.table: {other!r} is no table")
+    notes += [lost] if lost else []
     notes += [_said(known)] if known.empty or (known["arm"] == "").any() else []
     return rendered(table, results.heading(report.title, rows, scale), "; ".join(notes), artefact)
 
@@ -92,14 +99,26 @@ def width_table(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracy(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and standard deviation of test accuracy over seeds, their number, and chance, all in per cent, by groups."""
-    groups = rows.groupby(by, as_index=False, sort=False, dropna=False)
+    """Mean and standard deviation of test accuracy over seeds, their number, and chance, all in per cent, by groups.
+
+    A run that diverged counts in the column `diverged`, which is there where one did, and nowhere else.
+    """
+    groups = results.counted(rows).groupby(by, as_index=False, sort=False, dropna=False)
     table = groups.agg(
-        mean=("accuracy", "mean"), sd=("accuracy", "std"), n=("seed", "nunique"), chance=("chance", "first")
+        mean=("accuracy", "mean"),
+        sd=("accuracy", "std"),
+        n=("ended", "nunique"),
+        diverged=("diverged", "sum"),
+        chance=("chance", "first"),
     )
     for column in ("mean", "sd", "chance"):
         table[column] = (100 * table[column]).round(2)
-    return table.rename(columns={"mean": "accuracy %", **NAMES})
+    return without_none(table.rename(columns={"mean": "accuracy %", **NAMES}))
+
+
+def without_none(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without its count of diverged runs where there is none."""
+    return table if table["diverged"].any() else table.drop(columns="diverged")
 
 
 def time_to_target(
@@ -162,8 +181,9 @@ def accounting(rows: pd.DataFrame, named: str = "") -> pd.DataFrame:
     steps are updates; memory is the peak of the process on a CPU, of the allocator on a GPU.
     """
     final = results.last(results.unique(rows))
-    seen = final["view_images"] / final["all_views"]
-    final = final.assign(unique=seen / final["epochs"], steps=seen / final["batch"])
+    unique = final["view_images"] / final["all_views"] / final["epochs"]
+    # whole steps an epoch: the last may be of a smaller batch, where that is not left out
+    final = final.assign(unique=unique, steps=final["epochs"] * np.ceil(unique / final["batch"]))
     by = [*([named] if named else []), *results.ARM, "weight"]
     spent = final.groupby(by, as_index=False, dropna=False).agg(
         **{
@@ -174,9 +194,12 @@ def accounting(rows: pd.DataFrame, named: str = "") -> pd.DataFrame:
             "minutes": ("minutes", "mean"),
         }
     )
-    spent["steps"] = spent["steps"].round()
     spent["subset.fraction"] *= 100
-    return spent.rename(columns=NAMES).assign(**_accuracy(final.sort_values(by), by)[["accuracy %", "sd", "n"]])
+    return spent.rename(columns=NAMES).assign(**_outcome(_accuracy(final.sort_values(by), by)))
+
+
+def _outcome(table: pd.DataFrame) -> pd.DataFrame:
+    return table[[name for name in ("accuracy %", "sd", "n", "diverged") if name in table]]
 
 
 def differences(rows: pd.DataFrame, along: str = "arm", baseline: float | str = "") -> pd.DataFrame:
@@ -221,7 +244,7 @@ def held_out(rows: pd.DataFrame) -> pd.DataFrame:
         _accuracy(results.best_weights(final, by, on), [*by, "weight"]) for on in ("validation", "accuracy")
     )
     names = [NAMES[name] for name in by]
-    table = fair[[*names, "weight", "accuracy %", "sd", "n"]].rename(columns={"weight": "weight, held out"})
+    table = fair[[*names, "weight", *_outcome(fair)]].rename(columns={"weight": "weight, held out"})
     other = flattered[[*names, "weight", "accuracy %"]]
     other = other.rename(columns={"weight": "weight, test", "accuracy %": "accuracy % if chosen on test"})
     table = table.merge(other, on=names, validate="one_to_one")
@@ -253,6 +276,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         mean = table.columns[table.columns.get_loc(spread) - 1]
         digits = 2 if mean == "minutes" else 1
         shown[mean] = [_spread(m, s, digits) for m, s in zip(table[mean], table[spread], strict=True)]
+        if "diverged" in table and mean in ("accuracy %", "last epoch %"):
+            shown[mean] = shown[mean].where(table[mean].notna() | (table["diverged"] == 0), "diverged")
         shown = shown.drop(columns=spread)
     return shown.map(_number)
 
