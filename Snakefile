@@ -17,6 +17,10 @@ try:
         machines.check_writable(
             [".", ".snakemake", "logs", "data", *Path("data").iterdir(), PLAN.folder]
         )
+        # imported here: it reads HDF5, which a dry run does without
+        from entia import packed
+
+        packed.refuse(PLAN, packed.holds(Path("data")))
 except configs.Problem as problem:
     sys.exit(f"entia: {problem}")
 

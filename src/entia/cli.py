@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import check, cluster, overview, plan, provenance, stages, store
+from entia import check, cluster, overview, packed, plan, provenance, stages, store
 from entia.config import Problem
 from entia.stages import DATA
 
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrating.add_argument(
         "--at-once", type=_count, metavar="N", help="cells at once (default: as many as `snakemake --cores all` runs)"
     )
-    command("subset", lambda a: _stage(a, "subset", stages.subset), "pack a data set's images into data/subset/", cell)
+    command("subset", _subset, "pack a data set's images into data/subset/", cell)
     command(
         "pretrain", lambda a: _stage(a, "pretrain", stages.pretrain), "pretrain one cell into data/checkpoints/", cell
     )
@@ -127,6 +127,12 @@ def _count(text: str) -> int:
     return number
 
 
+def _subset(arguments: argparse.Namespace) -> None:
+    """Packs a subset, once every run that is planned on it is known to be possible."""
+    asked = plan.load(PARAMS)
+    _stage(arguments, "subset", lambda of: stages.subset(of, lambda held: packed.refuse_on(asked, of, held)))
+
+
 def _stage(arguments: argparse.Namespace, stage: str, run: Callable[[Any], None]) -> None:
     found = plan.load(PARAMS).of(stage)
     matching = [found[name] for name in found if name == arguments.cell or name.rsplit("-", 1)[1] == arguments.cell]
@@ -171,12 +177,13 @@ def report(arguments: argparse.Namespace) -> None:
 
 def claims_(arguments: argparse.Namespace) -> None:
     """Writes claims.md and claims.json."""
-    from entia import claims
+    from entia import claims, results
 
     found = plan.load(PARAMS)
     rows = tuple(dict.fromkeys(row for part in found.rows.values() for row in part if claims.reads(row.experiment)))
-    verdicts = claims.judge(_frame(found, rows), found.scale)
-    for ending, text in claims.render(verdicts, found.scale).items():
+    frame = _frame(found, rows)
+    verdicts = claims.judge(results.ended(frame), found.scale)
+    for ending, text in claims.render(verdicts, found.scale, results.diverged(frame)).items():
         store.write_text(found.folder / f"claims.{ending}", text)
 
 
@@ -284,7 +291,7 @@ def metrics(arguments: argparse.Namespace) -> None:
     content: dict[str, dict[str, float]] = {}
     for artefact, rows in found.rows.items():
         if rows:
-            last: Any = results.last(_frame(found, rows))  # pandas' stubs do not follow a groupby
+            last: Any = results.ended(results.last(_frame(found, rows)))  # pandas' stubs do not follow a groupby
             arms = (
                 last.assign(of=last["experiment"] + " " + last["arm"]).groupby("of", as_index=False)["accuracy"].mean()
             )

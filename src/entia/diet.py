@@ -154,19 +154,23 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
         found, by = picked(found, by, pick), [*by, pick]
     if found.duplicated([*by, "seed"]).any():
         raise ValueError(f"runs of one seed differ in no column of the table: {', '.join(by)}; add what they differ in")
-    table = results.counted(found).groupby(by, as_index=False, dropna=False).agg(
-        **{
-            "last epoch %": ("accuracy", "mean"),
-            "sd": ("accuracy", "std"),
-            "best epoch on test %": ("best", "mean"),
-            "sd of best": ("best", "std"),
-            "online, last %": ("online", "mean"),
-            "online, best on test %": ("online_best", "mean"),
-            "n": ("ended", "nunique"),
-            "diverged": ("diverged", "sum"),
-            "chance": ("chance", "first"),
-            **more,
-        }
+    table = (
+        results.counted(found)
+        .groupby(by, as_index=False, dropna=False)
+        .agg(
+            **{
+                "last epoch %": ("accuracy", "mean"),
+                "sd": ("accuracy", "std"),
+                "best epoch on test %": ("best", "mean"),
+                "sd of best": ("best", "std"),
+                "online, last %": ("online", "mean"),
+                "online, best on test %": ("online_best", "mean"),
+                "n": ("ended", "nunique"),
+                "diverged": ("diverged", "sum"),
+                "chance": ("chance", "first"),
+                **more,
+            }
+        )
     )
     shares = [
         "last epoch %",
@@ -179,7 +183,11 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
     ]
     table[shares] = (100 * table[shares]).round(2)
     said = [_said(known, found, row) for row in table.to_dict("records")]
-    return tables.without_none(table).rename(columns=headings).assign(**{name: [one[name] for one in said] for name in said[0]})
+    return (
+        tables.without_none(table)
+        .rename(columns=headings)
+        .assign(**{name: [one[name] for one in said] for name in said[0]})
+    )
 
 
 def _said(known: pd.DataFrame, found: pd.DataFrame, row: dict[str, object]) -> dict[str, str]:

@@ -32,11 +32,19 @@ class Row(Protocol):
     """A readout by its name, and the place in params.yaml that asks for it."""
 
     @property
-    def experiment(self) -> str: ...
+    def experiment(self) -> str:
+        """The experiment's name."""
+        ...
+
     @property
-    def arm(self) -> str: ...
+    def arm(self) -> str:
+        """Its block's label."""
+        ...
+
     @property
-    def readout(self) -> str: ...
+    def readout(self) -> str:
+        """The readout's name."""
+        ...
 
 
 def mistakes(
@@ -192,7 +200,7 @@ def refused(readouts: Mapping[str, Readout], of: Callable[[Subset], Held] = expe
 
 
 def by_cause(found: Iterable[tuple[str, str]], readouts: Mapping[str, Readout], where: Mapping[str, str]) -> list[str]:
-    """A line for each cause, with the places that ask for such runs (by a readout's name), how many, and one of them."""
+    """A line for each cause, with the places (by a readout's name) that ask for such runs, how many, and one."""
     grouped: dict[str, list[str]] = {}
     for name, reason in found:
         grouped.setdefault(reason, []).append(name)

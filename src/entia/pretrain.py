@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from entia import losses, nets, optim, views
+from entia import feasible, losses, nets, optim, views
 from entia.config import COURSES, Optimizer, Pretrain, Problem, all_views, label
 
 Row = dict[str, float | int | str]
@@ -64,14 +64,21 @@ def pretrain(
     has right after this epoch. The best over epochs is chosen on `test`, and no more than that. Where views and model
     are compiled, this process's first step, which compiles them, is timed apart, as `warmup_seconds`.
 
-    Raises `Problem` when a loss is not finite, naming the epoch and step; ValueError without the labels or the test
-    images that the config needs.
+    A loss that is not finite ends the run: its last row says so in `diverged`, with epoch and step, and has neither
+    weights nor state.
+
+    Raises `Problem` where config and images do not go together; ValueError without the labels or the test images that
+    the config needs.
     """
     run = _Run(config, data, test)
     if state is not None:
         run.restore(state)
     for now in range(epoch + 1, config.epochs + 1):
-        row = run.epoch(now) | run.read_out()
+        row = run.epoch(now)
+        if "diverged" in row:
+            yield Progress(now, row, {}, {})
+            return
+        row |= run.read_out()
         yield Progress(now, row, run.weights(), run.state())
 
 
@@ -118,9 +125,9 @@ class _Run:
     def __init__(self, config: Pretrain, data: Data, test: Data | None) -> None:
         self.config, self.data, self.test, self.device = config, data, test, data.index.device
         count, channels, height, _ = data.pixels.shape
+        if found := list(feasible.pretrain(config, feasible.Held(count, None, None, channels, height))):
+            raise Problem(f"{label(config)}: {'; '.join(found)}")
         self.steps = count // config.batch if config.drop_last else math.ceil(count / config.batch)
-        if self.steps == 0:
-            raise Problem(f"{label(config)}: a batch of {config.batch} is more than its {count} images; lower `batch`")
         times = ((epoch, step) for epoch in range(config.epochs) for step in range(self.steps))
         self.rates = [
             learning_rate(config.optimizer, epoch + step / self.steps, config.epochs, config.batch)
@@ -170,11 +177,6 @@ class _Run:
                     totals[name] = totals.get(name, 0) + term
                 # remembered on the device and read once an epoch: asking every step would stop the device every step
                 bad = torch.where((bad < 0) & ~torch.isfinite(terms["loss"]), step, bad)
-        if int(bad) >= 0:
-            raise Problem(
-                f"{label(config)}: the loss is not finite in epoch {epoch}, step {int(bad) + 1} of {self.steps}; "
-                "lower optimizer.lr or the loss weights"
-            )
         row: Row = {"epoch": epoch, **{name: float(total) / self.steps for name, total in totals.items()}}
         # After the reads above, so the device has finished.
         row["seconds"] = round(time.perf_counter() - start - warmup, 4)
@@ -182,6 +184,8 @@ class _Run:
         row["images"] = len(order)  # that it trains on, whether or not an epoch's whole batches take them all
         row["view_images"] = min(self.steps * config.batch, len(order)) * all_views(config)
         row["peak_mib"] = _peak_mib(self.device)
+        if int(bad) >= 0:
+            row["diverged"] = f"epoch {epoch}, step {int(bad) + 1} of {self.steps}: the loss is not finite"
         return row
 
     def pixels(

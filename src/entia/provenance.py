@@ -18,7 +18,8 @@ from entia.config import Stage
 HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors", "timm")
 BESIDE = (
-    "provenance", "plan", "feasible", "store", "check", "machines", "cli", "job", "stages", "unfinished", "adopt", "overview",
+    "provenance", "plan", "feasible", "packed",
+    "store", "check", "machines", "cli", "job", "stages", "unfinished", "adopt", "overview",
     "calibrate", "estimate", "cluster", "config.label", "pretrain.is_resident",
 )  # fmt: skip
 """What reads, writes, names and places, and touches no number."""

@@ -41,7 +41,9 @@ AXES = {
 }
 """What tells one row of DIET's tables from another, and its heading."""
 NUMBERS = tuple(
-    name for name in AXES if not name.endswith(("dataset", "name")) and name not in ("method.catch_up", "method.offload")
+    name
+    for name in AXES
+    if not name.endswith(("dataset", "name")) and name not in ("method.catch_up", "method.offload")
 )
 SWEEP = "weight_sweep"
 """How the names of experiments begin that `spectra` draws against weight."""
@@ -428,7 +430,7 @@ def lacking(report: Report, rows: Rows) -> Iterator[str]:
 
 def _arms(rows: Rows) -> Iterator[str]:
     if other := {row.arm for row in rows} - {"fixed", "tuned"}:
-        yield f"runs are of arm {_listed(other)}; it knows fixed and tuned: label its blocks `arm: fixed` or `arm: tuned`"
+        yield f"runs are of arm {_listed(other)}, and it knows two: give their blocks `arm: fixed` or `arm: tuned`"
 
 
 def _weights(rows: Rows) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entia import check, config, machines, provenance, store
+from entia import check, config, feasible, machines, packed, provenance, store
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.unfinished import Unfinished
 
@@ -35,11 +35,13 @@ def header(stage: str, of: Stage, **more: str) -> dict[str, Any]:
     return store.header(of, provenance.stage_code(stage, of), **more)
 
 
-def subset(stage: Subset) -> None:
-    """Reads a raw data set and packs the images that a subset names."""
+def subset(stage: Subset, look: Callable[[feasible.Held], None] = lambda held: None) -> None:
+    """Reads a raw data set and packs the images that a subset names, unless `look` at what they are raises."""
     from entia import datasets
 
     parts = datasets.pack(stage, datasets.read(stage.dataset, DATA / "raw", stage.side))
+    _, channels, side, _ = parts.train.pixels.shape
+    look(feasible.Held(len(parts.train), len(parts.validation), len(parts.test), channels, side))
     arrays = {
         f"{part}/{name}": getattr(getattr(parts, part), name)
         for part in ("train", "validation", "test")
@@ -101,6 +103,9 @@ def _train(stage: Pretrain) -> None:
             with _progress(what, stage.epochs, epoch) as advance:
                 for progress in training.pretrain(stage, data, state, epoch, test):
                     rows.append({**progress.row, **where})
+                    if "diverged" in progress.row:
+                        _say(f"{what}: diverged in {progress.row['diverged']}; recorded as that, and not trained on")
+                        break
                     if training.is_kept(stage, progress.epoch):
                         saved.keep(progress.epoch, progress.weights)
                     if progress.epoch < stage.epochs:
@@ -114,25 +119,34 @@ def _train(stage: Pretrain) -> None:
             if isinstance(error, torch.OutOfMemoryError):
                 raise Problem(f"{what}: the GPU's memory is full; run fewer at once, or lower `batch`") from error
             raise
-        store.write_log(store.log_path(DATA, stage), rows)
-        store.write_tensors(
-            store.path(DATA, stage), saved.kept(), header("pretrain", stage, raw_sha256=head["raw_sha256"])
-        )
+        lost = {name: str(text) for name, text in rows[-1].items() if name == "diverged"}
+        store.write_log(store.log_path(DATA, stage), [dict.fromkeys(lost, "") | row for row in rows])
+        more = {"raw_sha256": head["raw_sha256"], **lost}
+        store.write_tensors(store.path(DATA, stage), saved.kept(), header("pretrain", stage, **more))
         saved.remove()
 
 
 def embed(stage: Embed) -> None:
-    """Embeds a data set's images by the encoders of one cell, at its last or at every kept epoch."""
+    """Embeds a data set's images by the encoders of one cell, at its last or at every kept epoch.
+
+    Of a cell that diverged there are the epochs kept before that, and no last one.
+    """
     import torch
 
     from entia import embed as embedding
 
-    device = take_device(stage.pretrain.threads)
-    weights, _ = check.open_whole(DATA, stage.pretrain)
+    weights, trained = check.open_whole(DATA, stage.pretrain)
     images, head = check.open_whole(DATA, stage.on)
-    epochs = sorted({int(name.split("/", 1)[0]) for name in weights})
+    of = packed.holds(DATA)
+    if found := list(feasible.embed(stage, of(stage.pretrain.subset), of(stage.on))):
+        raise Problem("\n".join(f"{config.label(stage)}: {mistake}" for mistake in found))
+    device = take_device(stage.pretrain.threads)
+    kept = {int(name.split("/", 1)[0]) for name in weights}
+    lost: dict[str, str] = {}
+    if "diverged" in trained:
+        lost = {"diverged": trained["diverged"], "chance": repr(_chance(images["test/label"]))}
     arrays: store.Arrays = {}
-    for epoch in epochs if stage.epochs == "all" else epochs[-1:]:
+    for epoch in sorted(kept) if stage.epochs == "all" else [] if lost else [max(kept)]:
         encoder = {name.split("/", 1)[1]: part for name, part in weights.items() if int(name.split("/", 1)[0]) == epoch}
         for part in ("train", "validation", "test"):
             pixels, position = (torch.from_numpy(images[f"{part}/{name}"]).to(device) for name in ("pixels", "index"))
@@ -143,7 +157,7 @@ def embed(stage: Embed) -> None:
             arrays[f"{epoch:05d}/{part}/features"] = features
             arrays[f"{epoch:05d}/{part}/label"] = images[f"{part}/label"]
             arrays[f"{epoch:05d}/{part}/index"] = images[f"{part}/index"]
-    more = {"raw_sha256": head["raw_sha256"], "classes": head["classes"]}
+    more = {"raw_sha256": head["raw_sha256"], "classes": head["classes"], **lost}
     store.write_hdf5(store.path(DATA, stage), arrays, header("embed", stage, **more))
 
 
@@ -152,7 +166,11 @@ def _empty(arrays: store.Arrays, epoch: int, dtype: str) -> Any:
 
 
 def readout(stage: Readout) -> None:
-    """Reads labels out of every embedded epoch, and the spectrum of the test embeddings."""
+    """Reads labels out of every embedded epoch, and the spectrum of the test embeddings.
+
+    Of a cell that diverged `diverged` says where, and the embedded epochs before that have metrics.
+    """
+    import numpy as np
     from threadpoolctl import threadpool_limits
 
     from entia import readout as reading
@@ -162,14 +180,28 @@ def readout(stage: Readout) -> None:
     classes = len(head["classes"].split("\n"))
     epochs = sorted({name.split("/")[0] for name in arrays})
     problems = [_features(arrays, epoch) for epoch in epochs]
+    lost = {name: head[name] for name in ("diverged",) if name in head}
+    chance = _chance(problems[0][2].label) if problems else float(head["chance"])
+    whole = [all(np.isfinite(part.features).all() for part in parts) for parts in problems]
+    if not all(whole):  # weights of a loss that was finite to the end, or too large for float16
+        first = whole.index(False)
+        lost = {"diverged": f"epoch {int(epochs[first])}: embeddings are not finite"}
+        epochs, problems = epochs[:first], problems[:first]
     with threadpool_limits(1):  # the number of threads changes a sum's last bits
         metrics = reading.read_many(stage.probe, problems, classes)
         found = {
             str(int(epoch)): {**read, **spectrum.summary(parts[2].features)}
             for epoch, read, parts in zip(epochs, metrics, problems, strict=True)
         }
-    content = {"metrics": found, "classes": classes, "chance": 1 / classes}
+    content = {"metrics": found, "classes": classes, "chance": chance, **lost}
     store.write_json(store.path(DATA, stage), content, header("readout", stage, raw_sha256=head["raw_sha256"]))
+
+
+def _chance(label: Any) -> float:
+    """What saying always the commonest class of the test images gets right."""
+    import numpy as np
+
+    return float(np.bincount(label).max() / len(label))
 
 
 def _features(arrays: store.Arrays, epoch: str) -> "tuple[Features, Features, Features]":

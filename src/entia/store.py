@@ -254,6 +254,11 @@ def read_head(source: Path) -> dict[str, Any]:
     raise AssertionError
 
 
+def readable(source: Path) -> contextlib.AbstractContextManager[None]:
+    """Has what goes wrong while an artefact is read be a `Problem` with its name and the remedy."""
+    return _checked(source)
+
+
 @contextlib.contextmanager
 def _checked(source: Path, *errors: type[Exception]) -> Iterator[None]:
     try:
