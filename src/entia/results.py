@@ -63,9 +63,12 @@ def diverged(rows: pd.DataFrame) -> str:
     if "diverged_at" not in rows:
         return ""
     lost = rows[rows["diverged_at"].notna()].drop_duplicates("cell")
+    if lost.empty:
+        return ""
     named = [f"{cell} ({how})" for cell, how in zip(lost["cell"], lost["diverged_at"], strict=True)]
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
-    return f"{len(named)} run{'s' * (len(named) > 1)} diverged and count as missing: {', '.join(named[:3])}{more}"
+    counted = "1 run diverged and counts" if len(named) == 1 else f"{len(named)} runs diverged and count"
+    return f"{counted} as missing: {', '.join(named[:3])}{more}"
 
 
 def ended(rows: pd.DataFrame) -> pd.DataFrame:

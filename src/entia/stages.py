@@ -120,7 +120,7 @@ def _train(stage: Pretrain) -> None:
                 raise Problem(f"{what}: the GPU's memory is full; run fewer at once, or lower `batch`") from error
             raise
         lost = {name: str(text) for name, text in rows[-1].items() if name == "diverged"}
-        store.write_log(store.log_path(DATA, stage), [dict.fromkeys(lost, "") | row for row in rows])
+        store.write_log(store.log_path(DATA, stage), [row | {name: row.get(name, "") for name in lost} for row in rows])
         more = {"raw_sha256": head["raw_sha256"], **lost}
         store.write_tensors(store.path(DATA, stage), saved.kept(), header("pretrain", stage, **more))
         saved.remove()
