@@ -45,11 +45,16 @@ try:
             f"--config: {', '.join(unknown)}: unknown; max_minutes alone is set there. "
             "What the study is, `scale:` included, stands in params.yaml"
         )
-    if RUNS and machines.take_over(Path.cwd()):
-        print(
-            "The last run here was killed: going on from what it left.",
-            file=sys.stderr,
-        )
+    if RUNS:
+        # imported here: it reads HDF5, which a dry run does without
+        from entia import packed
+
+        packed.refuse(PLAN, packed.holds(Path("data")))
+        if machines.take_over(Path.cwd()):
+            print(
+                "The last run here was killed: going on from what it left.",
+                file=sys.stderr,
+            )
 except configs.Problem as problem:
     sys.exit(f"entia: {problem}")
 except OSError as error:

@@ -193,11 +193,6 @@ def test_the_graph_spectrum_ends_at_the_complete_graphs_and_says_what_each_panel
     assert few[0] - few[1] < 0.05 and worth.containers[2].lines[0].get_ydata()[0] < 0.1
 
 
-def test_an_unknown_figure_is_an_error():
-    with pytest.raises(ValueError, match="'pie' is no figure"):
-        figures.draw(Report(title="t", figure="pie"), run(50), "laptop")
-
-
 def test_every_figure_says_its_scale_data_and_seeds():
     figure = figures.draw(Report(title="Views on STL-10", figure="convergence"), arms(), "laptop")
     assert "laptop scale: cifar10" in figure.get_supxlabel() and "2 seeds" in figure.get_supxlabel()

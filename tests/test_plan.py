@@ -324,7 +324,7 @@ def test_an_experiment_is_the_product_of_its_lists_and_pairs_go_together(tmp_pat
     raw["scales"]["laptop"]["experiments"] = {
         "one": {"views": [2, 4], "seed": [0, 1, 2], "paired": {"projector.width": [8, 16], "method.weight": [0.1, 0.2]}}
     }
-    raw["reports"] = {"X": {"title": "x", "table": "width_table", "experiments": ["one"]}}
+    raw["reports"] = {"X": {"title": "x", "table": "accounting", "experiments": ["one"]}}
     found = load(yaml.safe_dump(raw), tmp_path)
     pairs = {(stage.projector.width, stage.method.weight) for stage in trained(found)}
     assert len(trained(found)) == 12 and pairs == {(8, 0.1), (16, 0.2)}

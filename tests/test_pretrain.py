@@ -490,13 +490,14 @@ def test_asked_for_epochs_and_the_last_are_kept():
     assert [epoch for epoch in range(1, 8) if pretrain.is_kept(small(epochs=7, checkpoint_every=0), epoch)] == [7]
 
 
-def test_a_loss_that_is_not_finite_names_the_epoch_and_step(data):
-    with pytest.raises(Problem, match=r"width 8, .*seed 0: the loss is not finite in epoch 1, step 2 of 3"):
-        run(small(optimizer=Optimizer(name="sgd", lr=1e30, momentum=0.0)), data)
+def test_a_loss_that_is_not_finite_ends_the_run_and_its_last_row_says_where(data):
+    (end,) = run(small(optimizer=Optimizer(name="sgd", lr=1e30, momentum=0.0)), data)
+    assert end.row["diverged"] == "epoch 1, step 2 of 3: the loss is not finite"
+    assert end.weights == {} and end.state == {}
 
 
 def test_a_batch_above_the_images_is_refused(data):
-    with pytest.raises(Problem, match="a batch of 200 is more than its 96 images"):
+    with pytest.raises(Problem, match="batch: 200 is more than the 96 images"):
         run(small(batch=200), data)
 
 

@@ -136,13 +136,15 @@ def _checked_raw(stage: Subset, data: Path, raw: Mapping[str, str]) -> Finding |
 
 
 def _checked_log(stage: Pretrain, data: Path) -> Finding:
-    """A log's finding. A log says nothing of its config; its rows must be the run's epochs."""
+    """A log's finding. It says nothing of its config; its rows must be the run's epochs, or those until it diverged."""
     file = store.log_path(data, stage)
     try:
-        epochs = [int(row["epoch"]) for row in store.read_log(file)]
+        rows = store.read_log(file)
+        epochs = [int(row["epoch"]) for row in rows]
     except tuple(STATES) as problem:
         return _finding(file, problem)
-    if epochs != list(range(1, stage.epochs + 1)):
+    end = len(epochs) if rows[-1].get("diverged") else stage.epochs
+    if epochs != list(range(1, end + 1)):
         return Finding(file, "foreign", f"its epochs are not 1 to {stage.epochs}; delete it and run again")
     return Finding(file, "current")
 

@@ -34,11 +34,14 @@ def judge(frame: pd.DataFrame, scale: str) -> tuple[Verdict, ...]:
     return tuple(verdict(claim, frame, scale) for claim in CLAIMS)
 
 
-def render(verdicts: Sequence[Verdict], scale: str) -> dict[str, str]:
-    """`md`, a line for each claim and then each claim's parts, and `json`, the same with the cells used."""
-    content = {"scale": scale, "claims": [_record(found) for found in verdicts]}
+def render(verdicts: Sequence[Verdict], scale: str, lost: str = "") -> dict[str, str]:
+    """`md`, a line for each claim and then each claim's parts, and `json`, the same with the cells used.
+
+    `lost`: a note on the runs that diverged, which no claim was judged on.
+    """
+    content = {"scale": scale, "claims": [_record(found) for found in verdicts]} | ({"note": lost} if lost else {})
     made = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return {"md": _report(verdicts, scale), "json": made + "\n"}
+    return {"md": _report(verdicts, scale, lost), "json": made + "\n"}
 
 
 def _record(found: Verdict) -> dict[str, Any]:
@@ -52,13 +55,14 @@ def _record(found: Verdict) -> dict[str, Any]:
 # --- for people ---------------------------------------------------------------------------------------------------
 
 
-def _report(verdicts: Sequence[Verdict], scale: str) -> str:
+def _report(verdicts: Sequence[Verdict], scale: str, lost: str) -> str:
     judged = [found.verdict for found in verdicts]
     counts = ", ".join(f"{judged.count(ruling)} {ruling}" for ruling in RULINGS)
     head = ("verdict", "claim", "what was found", "what is asserted", "judged at")
     table = "\n".join(_line(row) for row in (head, ("---",) * len(head), *map(_row, verdicts)))
     title = f"**What the papers claim, judged at {scale} scale: {counts}**"
-    return "\n\n".join([title, HOW.format(claims=len(verdicts)), table, *map(_section, verdicts)]) + "\n"
+    note = [f"{lost[0].upper()}{lost[1:]}."] if lost else []
+    return "\n\n".join([title, HOW.format(claims=len(verdicts)), *note, table, *map(_section, verdicts)]) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from entia import (
     faults,
     machines,
     overview,
+    packed,
     page,
     plan,
     provenance,
@@ -116,8 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     calibrating.add_argument(
         "--at-once", type=_count, metavar="N", help="cells at once (default: as many as `snakemake --cores all` runs)"
     )
+    _scale(command("subset", _subset, "pack a data set's images into data/subset/", cell))
     for step, run, text in (
-        ("subset", stages.subset, "pack a data set's images into data/subset/"),
         ("pretrain", stages.pretrain, "pretrain one cell into data/checkpoints/"),
         ("embed", stages.embed, "embed images by a cell's encoders into data/embeddings/"),
         ("readout", stages.readout, "read labels out of embeddings into data/readouts/"),
@@ -170,6 +171,12 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return number
+
+
+def _subset(arguments: argparse.Namespace) -> None:
+    """Packs a subset, once every run that is planned on it is known to be possible."""
+    asked = plan.load(PARAMS, arguments.scale)
+    _stage("subset", lambda of: stages.subset(of, lambda held: packed.refuse_on(asked, of, held)), arguments)
 
 
 def _stage(stage: str, run: Callable[[Any], None], arguments: argparse.Namespace) -> None:
@@ -231,12 +238,13 @@ def claims_(arguments: argparse.Namespace) -> None:
 
 
 def _judge(found: plan.Plan) -> None:
-    from entia import claims
+    from entia import claims, results
 
     shown = (row for artefact in found.rows for row in found.drawn(artefact))
     rows = tuple(dict.fromkeys(row for row in shown if claims.reads(row.experiment)))
-    verdicts = claims.judge(_frame(found, rows), found.scale)
-    for ending, text in claims.render(verdicts, found.scale).items():
+    frame = _frame(found, rows)
+    verdicts = claims.judge(results.ended(frame), found.scale)
+    for ending, text in claims.render(verdicts, found.scale, results.diverged(frame)).items():
         store.write_text(found.folder / f"claims.{ending}", text)
 
 
@@ -381,7 +389,7 @@ def metrics(arguments: argparse.Namespace) -> None:
     content: dict[str, dict[str, float]] = {}
     for artefact, rows in found.rows.items():
         if rows:
-            last: Any = results.last(_frame(found, rows))  # pandas' stubs do not follow a groupby
+            last: Any = results.ended(results.last(_frame(found, rows)))  # pandas' stubs do not follow a groupby
             arms = (
                 last.assign(of=last["experiment"] + " " + last["arm"]).groupby("of", as_index=False)["accuracy"].mean()
             )

@@ -17,6 +17,7 @@ Count = Annotated[int, Meta(ge=1, description="a positive whole number")]
 Several = Annotated[int, Meta(ge=2, description="a whole number, two or more")]
 Whole = Annotated[int, Meta(ge=0, description="a whole number, zero or more")]
 Seed = Annotated[int, Meta(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")]
+"""PyTorch's generator takes 32 bits of a seed: a larger one would repeat a smaller one's numbers."""
 Share = Annotated[float, Meta(gt=0, le=1, description="a number above 0, at most 1")]
 Held = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")]
 Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
@@ -338,8 +339,8 @@ class Pretrain(Config, frozen=True):
     not been measured. On a CPU it changes nothing."""
 
     def __post_init__(self) -> None:
-        for problem in _cross_field(self):
-            raise ValueError(problem)
+        if problems := list(_cross_field(self)):
+            raise ValueError("; ".join(problems))
 
 
 class Embed(Config, frozen=True):
@@ -558,6 +559,11 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
         and _peak(config) * method.lr_factor * optimizer.weight_decay * method.decay_factor >= 1
     ):
         yield "method.decay_factor: lr × weight decay of the head is 1 or more; lower it or optimizer.weight_decay"
+    if optimizer.warmup > config.epochs:
+        yield (
+            f"optimizer.warmup: {optimizer.warmup:g} epochs of warm-up are more than the {config.epochs} of the run; "
+            "lower it or raise epochs"
+        )
     if optimizer.schedule in COURSES and config.epochs <= (
         start := COURSES[optimizer.schedule][0] + COURSES[optimizer.schedule][2]
     ):

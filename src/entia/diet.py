@@ -23,30 +23,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from entia import config, datasets, figures, intervals, results, tables, theory
-
-AXES = {
-    "subset.dataset": "data",
-    "embed.on.dataset": "read out on",
-    "encoder.name": "encoder",
-    "method.name": "method",
-    "images": "images",
-    "level": "augmentation level",
-    "epochs": "epochs",
-    "batch": "batch",
-    "method.smoothing": "smoothing",
-    "rate": "lr",
-    "optimizer.weight_decay": "weight decay",
-    "method.lr_factor": "lr of head ×",
-    "method.decay_factor": "decay of head ×",
-    "projector.depth": "projector layers",
-    "method.catch_up": "missed steps applied",
-    "method.normalise": "unit features",
-    "method.temperature": "temperature",
-    "method.offload": "head on host",
-    "probe.name": "readout",
-}
-"""What tells one row of a table from another, and its heading."""
+from entia import config, datasets, figures, intervals, reports, results, tables, theory
+from entia.reports import AXES
 
 METHODS = ("diet", "supervised", "sdiet", *results.SSL)
 """In the order of their colours."""
@@ -69,22 +47,22 @@ READ_AS = (
 """What a table's columns of accuracy are."""
 
 
-def draw(name: str, rows: pd.DataFrame, **options: str) -> Figure:
-    """The figure of that name under `reports:` in params.yaml."""
-    match name:
-        case "diet_loss":
+def draw(drawing: reports.Drawing, rows: pd.DataFrame) -> Figure:
+    """A figure of the DIET papers."""
+    match drawing:
+        case reports.DietLoss():
             return loss(rows)
-        case "diet_sizes":
+        case reports.DietSizes():
             return sizes(rows)
-        case "diet_curves":
-            return curves(rows, **options)
-        case "diet_batch":
+        case reports.DietCurves(along=along, panel=panel):
+            return curves(rows, along, panel)
+        case reports.DietBatch():
             return batch(rows)
-        case "diet_rank":
+        case reports.DietRank():
             return rank(rows)
-        case "diet_linear_optimum":
+        case reports.DietLinearOptimum():
             return linear_optimum()
-        case "diet_interactions":
+        case reports.DietInteractions():
             return interactions()
         case other:
             raise ValueError(f"reports: figure {other!r} is no figure")
@@ -174,7 +152,8 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
         found, by = picked(found, by, pick), [*by, pick]
     if found.duplicated([*by, "seed"]).any():
         raise ValueError(f"runs of one seed differ in no column of the table: {', '.join(by)}; add what they differ in")
-    table = found.groupby(by, as_index=False, dropna=False).agg(
+    groups = results.counted(found).groupby(by, as_index=False, dropna=False)
+    table = groups.agg(
         **{
             "last epoch %": ("accuracy", "mean"),
             "sd": ("accuracy", "std"),
@@ -182,7 +161,8 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
             "sd of best": ("best", "std"),
             "online, last %": ("online", "mean"),
             "online, best on test %": ("online_best", "mean"),
-            "n": ("seed", "nunique"),
+            "n": ("ended", "nunique"),
+            "diverged": ("diverged", "sum"),
             **{name: (name, "mean") for name in tables.BASELINES if name in found},
             **more,
         }
@@ -198,7 +178,11 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
     ]
     table[shares] = (100 * table[shares]).round(2)
     said = [_said(known, found, row) for row in table.to_dict("records")]
-    return table.rename(columns=headings).assign(**{name: [one[name] for one in said] for name in said[0]})
+    return (
+        tables.without_none(table)
+        .rename(columns=headings)
+        .assign(**{name: [one[name] for one in said] for name in said[0]})
+    )
 
 
 def _said(known: pd.DataFrame, found: pd.DataFrame, row: dict[str, object]) -> dict[str, str]:
@@ -327,7 +311,8 @@ def _grid(rows: pd.DataFrame) -> tuple[Figure, list[tuple[tuple[str, str], Axes]
 
 
 def _colour(method: object) -> str:
-    return (*figures.COLOURS, "0.5")[METHODS.index(str(method))]
+    """A method's own colour; one for all that are not among `METHODS`."""
+    return dict(zip(METHODS, (*figures.COLOURS, "0.5"), strict=True)).get(str(method), "0.75")
 
 
 def _line(axes: Axes, rows: pd.DataFrame, x: str, y: str, name: str, colour: object, style: str = "-") -> None:

@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from entia import results, theory
+from entia import reports, results, theory
 from entia.config import Problem
-from entia.plan import Report
+from entia.reports import Report
 
 ENDINGS = ("pdf", "png", "svg")
 # Okabe and Ito's colours, told apart by nearly every eye
@@ -54,7 +54,7 @@ def draw(report: Report, rows: pd.DataFrame, scale: str) -> Figure:
     try:
         if rows.empty and report.experiments:
             raise Problem("none of its experiments has a cell at this scale")
-        return _drawn(report, rows, scale)
+        return _entitled(report, rows, scale)
     except Problem as problem:
         return _cannot(report.title, " ".join(str(problem).split()), scale)
 
@@ -67,44 +67,48 @@ def _cannot(title: str, why: str, scale: str) -> Figure:
     return figure
 
 
-def _drawn(report: Report, rows: pd.DataFrame, scale: str) -> Figure:
-    options = report.options
+def _entitled(report: Report, rows: pd.DataFrame, scale: str) -> Figure:
+    lost, rows = results.diverged(rows), results.ended(rows)
+    if lost and rows.empty:
+        raise Problem(f"every run diverged: {lost}")
     with mpl.rc_context(STYLE):
-        match report.figure:
-            case "width_curve":
-                figure = width_curve(rows)
-            case "best_weight":
-                figure = best_weight(rows)
-            case "convergence":
-                figure = convergence(rows, **options)
-            case "sample_efficiency":
-                figure = sample_efficiency(rows)
-            case "pareto":
-                figure = pareto(rows)
-            case "views_curve":
-                figure = views_curve(rows)
-            case "heat_map":
-                figure = heat_map(rows)
-            case "spectra":
-                figure = spectra(rows)
-            case "dynamics":
-                figure = dynamics(rows)
-            case "graph_spectrum":
-                figure = graph_spectrum()
-            case str(name) if name.startswith("diet_"):
-                from entia import diet  # which is a layer of its own beside this one, and imports it
-
-                figure = diet.draw(name, rows, **options)
-            case other:
-                raise ValueError(f"reports: figure {other!r} is no figure")
+        figure = _drawn(report.drawing, rows)
         across = round(18 * figure.get_figwidth())
         figure.suptitle(_wrapped(results.heading(report.title, rows, scale), round(0.7 * across)), fontsize=11)
         if report.figure in TIMED and (several := results.several(rows)):
             figure.set_label(f"{several}: minutes are of one of them alone, or left out")
-        said = [figure.get_supxlabel(), results.conditions(rows, scale, chosen=report.figure in CHOOSING)]
+        said = [figure.get_supxlabel(), results.conditions(rows, scale, chosen=report.figure in CHOOSING), lost]
         said += [figure.get_label()]
         figure.supxlabel("\n".join(_wrapped(part, across) for part in said if part), fontsize=7, color="0.35")
     return figure
+
+
+def _drawn(drawing: reports.Drawing, rows: pd.DataFrame) -> Figure:
+    match drawing:
+        case reports.WidthCurve():
+            return width_curve(rows)
+        case reports.BestWeight():
+            return best_weight(rows)
+        case reports.Convergence(show=show, beside=beside):
+            return convergence(rows, show, beside)
+        case reports.SampleEfficiency():
+            return sample_efficiency(rows)
+        case reports.Pareto():
+            return pareto(rows)
+        case reports.ViewsCurve():
+            return views_curve(rows)
+        case reports.HeatMap():
+            return heat_map(rows)
+        case reports.Spectra():
+            return spectra(rows)
+        case reports.Dynamics():
+            return dynamics(rows)
+        case reports.GraphSpectrum():
+            return graph_spectrum()
+        case _:
+            from entia import diet  # which is a layer of its own beside this one, and imports it
+
+            return diet.draw(drawing, rows)
 
 
 def save(figure: Figure, path: Path, ending: str) -> None:
@@ -381,8 +385,8 @@ def spectra(rows: pd.DataFrame) -> Figure:
     Left: the arms of the study of views against epochs. Right: the weight sweep against weight, a line a width.
     """
     rows = results.unique(rows)
-    sweep = results.last(rows[rows["experiment"].str.startswith("weight_sweep")])
-    arms = results.arm_names(rows[~rows["experiment"].str.startswith("weight_sweep")])
+    sweep = results.last(rows[rows["experiment"].str.startswith(reports.SWEEP)])
+    arms = results.arm_names(rows[~rows["experiment"].str.startswith(reports.SWEEP)])
     figure, panels = _panels(2, 2, key=arms["name"].nunique() / 2)
     widths = sorted(sweep["projector.width"].unique())
     shades = mpl.colormaps["cividis"](np.linspace(0, 0.9, len(widths)))

@@ -90,11 +90,13 @@ def minutes(stage: Stage) -> int:
             return 20 + math.ceil(work(stage.pretrain) / stage.pretrain.epochs * passes / RATE / 60)
         case Subset():
             return 60
-        case Readout(probe=MLPProbe() as probe):
+        case Readout(probe=MLPProbe() | AdamProbe() as probe):
             cell, (images, _) = stage.embed.pretrain, sizes(stage.embed.on)
             every = cell.checkpoint_every if stage.embed.epochs == "all" else 0
             read = math.ceil(cell.epochs / every) if every else 1
-            step = 3 * probe.expansion * features(cell.encoder) ** 2 / 1e9  # backward counts twice
+            width = features(cell.encoder)
+            outputs = probe.expansion * width if isinstance(probe, MLPProbe) else 1000  # ImageNet's classes at most
+            step = 3 * width * outputs / 1e9  # backward counts twice
             return 10 + math.ceil(read * probe.epochs * images * step / 20 / 60)
         case Readout():
             return 10

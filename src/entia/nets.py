@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from entia import config
+from entia import config, feasible
 
 
 class Model(nn.Module):
@@ -83,6 +83,8 @@ def build(encoder: config.Encoder, projector: config.Projector, channels: int, s
 
     Raises: config.Problem, where the encoder's fields do not go together or the images are too small for it.
     """
+    for mistake in feasible.network(encoder, channels, side):
+        raise config.Problem(mistake)
     with seeded(seed):
         net = _encoder(encoder, channels, side)
         features = channels * encoder.width**2 if encoder.name == "pixels" else config.features(encoder)
@@ -169,34 +171,31 @@ def parameters_count(module: nn.Module) -> int:
 def _encoder(encoder: config.Encoder, channels: int, side: int) -> nn.Module:
     match encoder.name:
         case "narrow_resnet":
-            return _narrow_resnet(encoder, channels, side)
+            return _narrow_resnet(encoder, channels)
         case "strided_resnet":
-            return _strided_resnet(encoder, channels, side)
+            return _strided_resnet(encoder, channels)
         case "pixels":
-            return Pixels(encoder, side)
+            return Pixels(encoder.width)
         case "resnet18" | "resnet34" | "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
-            return _resnet(encoder, channels, side)
+            return _resnet(encoder, channels)
         case "densenet121":
-            return _without(encoder, "classifier", channels, side)
+            return _without(encoder, "classifier")
         case "convnext_tiny" | "convnext_small" | "convnext_base":
-            return _without(encoder, "classifier.2", channels, side)
+            return _without(encoder, "classifier.2")
         case "alexnet":
-            return _without(encoder, "classifier.6", channels, side, least=64)
+            return _without(encoder, "classifier.6")
         case "swin_t" | "swin_s":
-            return _transformer(encoder, "head", channels, side)
+            return _without(encoder, "head")
         case "vit_b_16":
-            return _transformer(encoder, "heads", channels, side)
+            return _without(encoder, "heads")
         case "mlp_mixer_8":
-            return _mixer(encoder, 8, channels, side)
+            return _mixer(8, channels, side)
         case "mlp_mixer_12":
-            return _mixer(encoder, 12, channels, side)
+            return _mixer(12, channels, side)
 
 
-def _narrow_resnet(encoder: config.Encoder, channels: int, side: int) -> nn.Module:
+def _narrow_resnet(encoder: config.Encoder, channels: int) -> nn.Module:
     """ResNet-10 with the small stem: one basic block a stage, stages 1, 2, 4 and 8 widths wide."""
-    if encoder.stem != "small":
-        raise config.Problem(f"stem: narrow_resnet has the small stem alone, not {encoder.stem!r}")
-    _check_stride(encoder, side, 8)
     width = encoder.width
     net = nn.Sequential(
         nn.Conv2d(channels, width, 3, 1, encoder.stem_padding, bias=False),
@@ -212,15 +211,12 @@ def _narrow_resnet(encoder: config.Encoder, channels: int, side: int) -> nn.Modu
     return _initialised(net)
 
 
-def _strided_resnet(encoder: config.Encoder, channels: int, side: int) -> nn.Module:
+def _strided_resnet(encoder: config.Encoder, channels: int) -> nn.Module:
     """A 3 × 3 convolution of stride 2 and one basic block a stage, stages 1, 2 and 4 widths wide.
 
     With a quarter of the pixels and four times narrow_resnet's channels, a step takes a CPU about as long, at a better
     share of its peak.
     """
-    if encoder.stem != "small" or encoder.stem_padding != 1:
-        raise config.Problem("stem, stem_padding: strided_resnet has a stem of its own; leave them out")
-    _check_stride(encoder, side, 8)
     width = encoder.width
     return _initialised(
         nn.Sequential(
@@ -239,26 +235,18 @@ def _strided_resnet(encoder: config.Encoder, channels: int, side: int) -> nn.Mod
 class Pixels(nn.Module):
     """The image itself, its pixels averaged down to `width` a side: what an encoder has to be better than."""
 
-    def __init__(self, encoder: config.Encoder, side: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        if encoder.width > side:
-            raise config.Problem(f"width: pixels cannot be {encoder.width} a side in images of {side}; give fewer")
-        self.register_buffer("side", torch.tensor(encoder.width))  # a checkpoint without a tensor would name no epoch
-        self.pool = nn.AdaptiveAvgPool2d(encoder.width)
+        self.register_buffer("side", torch.tensor(width))  # a checkpoint without a tensor would name no epoch
+        self.pool = nn.AdaptiveAvgPool2d(width)
 
     def forward(self, pixels: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch feature"]:
         """Channel by channel, row by row."""
         return self.pool(pixels).flatten(1)
 
 
-def _resnet(encoder: config.Encoder, channels: int, side: int) -> nn.Module:
+def _resnet(encoder: config.Encoder, channels: int) -> nn.Module:
     """A ResNet of torchvision without its classifier, with the stem that `encoder` asks for."""
-    _check_width(encoder)
-    if encoder.stem != "small" and encoder.stem_padding != 1:
-        raise config.Problem(
-            f"stem_padding: {encoder.stem_padding} is of the small stem; leave it out with {encoder.stem!r}"
-        )
-    _check_stride(encoder, side, 8 if encoder.stem == "small" else 32)
     from torchvision.models import ResNet, get_model
 
     net = get_model(encoder.name, weights=None)
@@ -275,13 +263,8 @@ def _resnet(encoder: config.Encoder, channels: int, side: int) -> nn.Module:
     return net
 
 
-def _without(encoder: config.Encoder, removed: str, channels: int, side: int, least: int = 32) -> nn.Module:
+def _without(encoder: config.Encoder, removed: str) -> nn.Module:
     """A network of torchvision whose output is the input of its last linear layer, the one called `removed`."""
-    _check_fixed(encoder)
-    if channels != 3:
-        raise config.Problem(f"{encoder.name} takes images of 3 channels, not {channels}; take a ResNet")
-    if side < least:
-        raise config.Problem(f"side: {side} pixels are fewer than the {least} of {encoder.name}; set augmentation.size")
     from torchvision.models import get_model
 
     net = get_model(encoder.name, weights=None)
@@ -289,49 +272,15 @@ def _without(encoder: config.Encoder, removed: str, channels: int, side: int, le
     return net
 
 
-def _transformer(encoder: config.Encoder, removed: str, channels: int, side: int) -> nn.Module:
-    if side != 224:
-        raise config.Problem(f"side: {encoder.name} takes 224 pixels a side, not {side}; set augmentation.size: 224")
-    return _without(encoder, removed, channels, side)
-
-
-def _mixer(encoder: config.Encoder, depth: int, channels: int, side: int) -> nn.Module:
+def _mixer(depth: int, channels: int, side: int) -> nn.Module:
     """MLP-Mixer of timm, 512 wide, on patches of max(4, side / 16) pixels; its output is the mean over patches.
 
     Source: 2105.01601; width, depth and patches from DIET spec §5, which does not give the hidden layers' widths: the
     Mixer paper's, half the width over patches and four times it over channels.
     """
-    _check_fixed(encoder)
-    patch = max(4, side // 16)
-    if side % patch:
-        raise config.Problem(
-            f"side: {side} pixels are no whole number of {encoder.name}'s patches of {patch}; "
-            f"set augmentation.size: {max(patch, side - side % patch)}"
-        )
     from timm.models.mlp_mixer import MlpMixer
 
-    return MlpMixer(0, side, channels, patch, num_blocks=depth, embed_dim=512)
-
-
-def _check_width(encoder: config.Encoder) -> None:
-    if encoder.width != 64:
-        raise config.Problem(f"width: {encoder.name} is as published, not {encoder.width} wide; see narrow_resnet")
-
-
-def _check_stride(encoder: config.Encoder, side: int, stride: int) -> None:
-    if side < stride:
-        raise config.Problem(
-            f"side: {side} pixels are fewer than {encoder.name}'s stride of {stride} ({encoder.stem} stem)"
-        )
-
-
-def _check_fixed(encoder: config.Encoder) -> None:
-    """That nothing is asked of a network which is taken as its library has it."""
-    _check_width(encoder)
-    if encoder.stem == "small":
-        raise config.Problem(f"stem: {encoder.name} has its own alone; write stem: imagenet")
-    if encoder.stem_padding != 1 or not encoder.stem_relu:
-        raise config.Problem(f"stem_padding, stem_relu: {encoder.name} has neither; leave them out")
+    return MlpMixer(0, side, channels, max(4, side // 16), num_blocks=depth, embed_dim=512)
 
 
 def _initialise(convolution: nn.Conv2d) -> None:

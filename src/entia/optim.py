@@ -102,9 +102,10 @@ def _slots(rule: config.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
 
 
 def _scale_to_weights(parameters: list[Tensor], gradients: list[Tensor], decay: float) -> None:
-    """Scales each weight matrix's gradient to `TRUST` × its norm; biases and norms are left alone.
+    """Scales each weight matrix's gradient, decay and all, to `TRUST` × the weights' norm; other weights: left alone.
 
-    Source: LARS (1708.03888), eq. 6.
+    (g + λw) TRUST ‖w‖ / ‖g + λw‖, as the published codes of Barlow Twins and VICReg have it. LARS (1708.03888, eq. 6)
+    divides by ‖g‖ + λ‖w‖, which is never smaller: its steps are never longer than these.
     """
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if parameter.ndim > 1:

@@ -74,7 +74,38 @@ def artefacts(plan: Plan, data: Path, found: Calibration | None, about: str) -> 
         f"{asked} cells asked for, {len(plan.pretrains)} to train (shared ones once), {len(done)} done",
         about,
     ]
-    return "\n".join([*lines, *(_totals(plan, data, of, ratios) if of else [])])
+    return "\n".join([*lines, *(_totals(plan, data, of, ratios) if of else []), *troubled(plan, data)])
+
+
+def troubled(plan: Plan, data: Path, logs: Path = Path("logs")) -> list[str]:
+    """A line for each run that diverged and for each stage that failed last time, with the log that says more."""
+    lines: list[str] = []
+    for cell in plan.pretrains.values():
+        if (file := store.log_path(data, cell)).exists() and (how := _diverged(file)):
+            lines.append(f"diverged: {config.label(cell)}: {how}  {file}")
+    for step in STAGES:
+        for name, stage in plan.of(step).items():
+            log = logs / step / f"{name}.log"
+            if not store.path(data, stage).exists() and log.exists() and (how := _failure(log)):
+                lines.append(f"failed: {step} {config.label(stage)}: {how}  {log}")
+    return lines
+
+
+def _diverged(file: Path) -> str:
+    """How a run diverged; nothing if it did not, which the first line of its log shows."""
+    with file.open(encoding="utf-8") as log:
+        if "diverged" not in log.readline():
+            return ""
+    return str(store.read_log(file)[-1]["diverged"])
+
+
+def _failure(log: Path) -> str:
+    """A failed stage's last words; nothing of one that is running or was stopped."""
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    if not lines:
+        return ""
+    said = next((line for line in reversed(lines) if line.startswith("entia: ")), "")
+    return said.removeprefix("entia: ") or (lines[-1] if any(line.startswith("Traceback") for line in lines) else "")
 
 
 def _times(
@@ -142,7 +173,8 @@ def measured(plan: Plan, data: Path, of: Estimate) -> dict[str, tuple[float, flo
         if not faults.is_there(file):
             continue
         rows = store.read_log(file)
-        if {provenance.model(row["machine"]) for row in rows} == {provenance.model(of.calibration.machine)}:
+        on = {provenance.model(row["machine"]) for row in rows}
+        if on == {provenance.model(of.calibration.machine)} and not rows[-1].get("diverged"):
             found[name] = sum(float(row["seconds"]) for row in rows), of.training(cell)
     return found
 

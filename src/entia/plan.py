@@ -14,25 +14,13 @@ from typing import Any, cast
 
 import msgspec
 
-from entia import baselines, config, layering, mistakes, reading
-from entia.config import Config, Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia import baselines, config, feasible, layering, mistakes, reading
+from entia import reports as kinds
+from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.layering import Cell, Layers
+from entia.reports import Report
 
 SCALES = ("laptop", "photos", "gpu_minutes", "gpu_hour", "paper")
-
-
-class Report(Config, frozen=True):
-    """One table or figure: which function draws it, from the readouts of which experiments."""
-
-    title: str
-    table: str | None = None
-    figure: str | None = None
-    experiments: tuple[str, ...] = ()
-    options: dict[str, float | str | tuple[float | str, ...]] = msgspec.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if (self.table is None) == (self.figure is None):
-            raise ValueError("give either `table:` or `figure:`")
 
 
 @dataclass(frozen=True)
@@ -225,7 +213,10 @@ def _reports(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, R
                 f"{place}: its files are named after it, so its name is at most 100 letters, digits, - and _ "
                 "(a to z), beginning with a letter or digit"
             )
-        if found := list(mistakes.wrong(Report, report, place, partial=False)):
+        found = list(mistakes.wrong(Report, report, place, partial=False))
+        if isinstance(report, dict):
+            found += kinds.mistakes(name, cast("dict[str, Any]", report))
+        if found:
             told += found
             continue
         try:
@@ -288,7 +279,9 @@ def _plan(study: _Study, told: list[str]) -> Plan:
     beside = {name: _baselines(rows, readouts) for name, rows in rows_of.items()}
     drawn = {experiment for report in reports.values() for experiment in report.experiments}
     notices = tuple(_notices(study, drawn, readouts))
-    return _fill(Plan(study.scale, reports, rows_of, experiments, beside, notices=notices), readouts)
+    found = _fill(Plan(study.scale, reports, rows_of, experiments, beside, notices=notices), readouts)
+    told += feasible.mistakes(found.readouts, found.reports, found.rows)
+    return found
 
 
 def _rows(layers: Layers, block: _Block, readouts: dict[str, Readout], told: list[str]) -> list[Row]:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from entia import devices, losses, nets, optim, views
+from entia import devices, feasible, losses, nets, optim, views
 from entia.config import COURSES, Optimizer, Pretrain, Problem, Untrained, all_views, label
 
 Row = dict[str, float | int | str]
@@ -80,8 +80,11 @@ def pretrain(
     has right after this epoch. The best over epochs is chosen on `test`, and no more than that. `warmup_seconds` are a
     process's own, before its first epoch: see `_Run.warm_up`; `compiled` is 1 where views and model are compiled.
 
-    Raises `Problem` when a loss is not finite, naming the epoch and step; ValueError without the labels or the test
-    images that the config needs.
+    A loss that is not finite ends the run: its last row says so in `diverged`, with epoch and step, and has neither
+    weights nor state.
+
+    Raises `Problem` where config and images do not go together; ValueError without the labels or the test images that
+    the config needs.
     """
     if isinstance(config.method, Untrained):
         found = _Untrained(config, data)
@@ -92,7 +95,11 @@ def pretrain(
         run.restore(state)
     run.warm_up(epoch + 1)
     for now in range(epoch + 1, config.epochs + 1):
-        yield Progress(now, run.epoch(now) | run.read_out(), run)
+        row = run.epoch(now)
+        if "diverged" in row:
+            yield Progress(now, row, run)
+            return
+        yield Progress(now, row | run.read_out(), run)
 
 
 class _Untrained:
@@ -163,9 +170,9 @@ class _Run:
         self.config, self.data, self.test, self.device = config, data, test, data.index.device
         devices.settle(config.deterministic)
         count, channels, height, _ = data.pixels.shape
+        if found := list(feasible.pretrain(config, feasible.Held(count, None, None, channels, height))):
+            raise Problem(f"{label(config)}: {'; '.join(found)}")
         self.steps = count // config.batch if config.drop_last else math.ceil(count / config.batch)
-        if self.steps == 0:
-            raise Problem(f"{label(config)}: a batch of {config.batch} is more than its {count} images; lower `batch`")
         times = ((epoch, step) for epoch in range(config.epochs) for step in range(self.steps))
         self.rates = [
             learning_rate(config.optimizer, epoch + step / self.steps, config.epochs, config.batch)
@@ -257,11 +264,6 @@ class _Run:
                     totals[name] = totals.get(name, 0) + term
                 # remembered on the device and read once an epoch: asking every step would stop the device every step
                 bad = torch.where((bad < 0) & ~torch.isfinite(terms["loss"]), step, bad)
-        if int(bad) >= 0:
-            raise Problem(
-                f"{label(config)}: the loss is not finite in epoch {epoch}, step {int(bad) + 1} of {self.steps}; "
-                "lower optimizer.lr or the loss weights"
-            )
         row: Row = {"epoch": epoch, **{name: float(total) / self.steps for name, total in totals.items()}}
         # After the reads above, so the device has finished.
         row["seconds"] = round(time.perf_counter() - start, 4)
@@ -270,6 +272,8 @@ class _Run:
         row["images"] = len(order)  # that it trains on, whether or not an epoch's whole batches take them all
         row["view_images"] = min(self.steps * config.batch, len(order)) * all_views(config)
         row["peak_mib"] = _peak_mib(self.device)
+        if int(bad) >= 0:
+            row["diverged"] = f"epoch {epoch}, step {int(bad) + 1} of {self.steps}: the loss is not finite"
         return row
 
     def pixels(

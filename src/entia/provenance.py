@@ -19,9 +19,9 @@ from entia.config import Stage
 HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors", "timm")
 BESIDE = (
-    "provenance", "plan", "reading", "mistakes", "layering", "store", "check", "machines", "cli", "job", "stages",
-    "unfinished", "adopt", "overview", "calibrate", "estimate", "cluster", "faults", "locks", "current", "trust",
-    "streams", "config.label", "pretrain.is_resident",
+    "provenance", "plan", "reading", "mistakes", "layering", "feasible", "packed", "store", "check", "machines", "cli",
+    "job", "stages", "unfinished", "adopt", "adopted", "archive", "borrowed", "crew", "pace", "overview", "calibrate",
+    "estimate", "cluster", "faults", "locks", "current", "trust", "streams", "config.label", "pretrain.is_resident",
 )  # fmt: skip
 """What reads, writes, names and places, and touches no number."""
 ENTRIES = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int64
 
+from entia import feasible
 from entia.config import AdamProbe, Logistic, MLPProbe, Neighbours, Optimizer, Probe, Ridge
 from entia.spectrum import blocks, centre, covariance
 
@@ -105,20 +106,8 @@ def _check(probe: Probe, problem: Problem, classes: int) -> None:
         raise ValueError(f"features: widths differ: {[part.features.shape[1] for part in problem]} in {PARTS}")
     if not len(train.label) or not len(test.label):
         raise ValueError(f"{'test' if len(train.label) else 'train'} features: no rows")
-    match probe:
-        case Ridge() | Logistic() if len(probe.penalties) != 1 and not len(validation.label):
-            raise ValueError(
-                f"penalties: {len(probe.penalties)} given and no validation rows to choose among them on; "
-                "hold out a share (validation: 0.1) or give one penalty. The test rows are never used to choose"
-            )
-        case Ridge() | Logistic() if not probe.penalties:
-            raise ValueError("penalties: none given; give at least one")
-        case MLPProbe() if len(train.label) < 2:
-            raise ValueError("train features: 1 row, and mlp's batch-norm needs two; give more images")
-        case Neighbours() if probe.k > len(train.label):
-            raise ValueError(f"k: {probe.k} neighbours asked of {len(train.label)} training rows; give a smaller k")
-        case _:
-            pass
+    for mistake in feasible.probe(probe, len(train.label), len(validation.label)):
+        raise ValueError(mistake)
 
 
 def _check_part(name: str, part: Features, classes: int) -> None:

@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from entia import baselines, config, provenance
+from entia import baselines, config, provenance, reports
 from entia.config import Problem, Readout
 from entia.plan import Plan, Row
 
 Log = list[dict[str, str]]
 # What tells the arms of a study of views apart, in the order in which they are drawn.
-ARM = ["method.name", "subset.dataset", "epochs", "projector.width", "views", "subset.fraction"]
+ARM = list(reports.ARM)
 
 
 def frame(
@@ -33,6 +33,9 @@ def frame(
     1]); and from the log, up to that epoch: `minutes` of training, `view_images`, `peak_mib`, the `machines` it ran on
     and the online probe's best accuracy `probe_best`; that epoch's `loss`, `probe_loss` and `probe_accuracy`; and
     `images`, what the run trains on. Beside them `untrained` and `pixels`, the accuracy of its own baselines.
+
+    A readout that diverged has one row, of the epoch at which its run should have ended, without metrics, minutes or
+    view-images; `diverged_at` says how far it came. What it read out before is in the readout's file alone.
     """
     found: list[dict[str, Any]] = []
     readout = functools.cache(readout)
@@ -42,6 +45,10 @@ def frame(
         if row.experiment != baselines.EXPERIMENT:
             fixed |= beside(stage, readout)
         content = readout(stage)
+        if "diverged" in content:
+            end = log(stage)[-1]
+            found.append({**fixed, **_lost(stage, end, content["diverged"]), "chance": content["chance"]})
+            continue
         epochs = _by_epoch(log(stage), {int(epoch) for epoch in content["metrics"]})
         for epoch, metrics in content["metrics"].items():
             found.append({**fixed, **epochs[int(epoch)], "chance": content["chance"], **metrics})
@@ -65,6 +72,37 @@ def trained(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["experiment"] != baselines.EXPERIMENT] if "experiment" in rows else rows
 
 
+def _lost(stage: Readout, end: Mapping[str, str], how: str) -> dict[str, Any]:
+    """The row of a readout that diverged."""
+    missing = dict.fromkeys(("accuracy", "minutes", "view_images", "loss"), float("nan"))
+    ran = {"images": int(end["images"]), "peak_mib": int(end["peak_mib"]), "machines": end["machine"]}
+    return {"epoch": stage.embed.pretrain.epochs, **missing, **ran, "diverged_at": how}
+
+
+def diverged(rows: pd.DataFrame) -> str:
+    """A note that names the runs that diverged, and where; empty without any."""
+    if "diverged_at" not in rows:
+        return ""
+    lost = rows[rows["diverged_at"].notna()].drop_duplicates("cell")
+    if lost.empty:
+        return ""
+    named = [f"{cell} ({how})" for cell, how in zip(lost["cell"], lost["diverged_at"], strict=True)]
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    counted = "1 run diverged and counts" if len(named) == 1 else f"{len(named)} runs diverged and count"
+    return f"{counted} as missing: {', '.join(named[:3])}{more}"
+
+
+def ended(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without those of readouts that diverged."""
+    return rows[rows["diverged_at"].isna()] if "diverged_at" in rows else rows
+
+
+def counted(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `diverged`, whether a readout did, and `ended`, its seed if it did not."""
+    lost = rows["diverged_at"].notna() if "diverged_at" in rows else pd.Series(False, index=rows.index)
+    return rows.assign(diverged=lost.astype(int), ended=rows["seed"].where(~lost))
+
+
 def columns(stage: Readout) -> dict[str, Any]:
     """A readout's config as flat columns."""
     embed = stage.embed
@@ -79,13 +117,8 @@ def columns(stage: Readout) -> dict[str, Any]:
 
 def weight(pretrain: config.Pretrain) -> float:
     """The method's orthogonality weight as the papers sweep it; not a number where a method has none."""
-    match pretrain.method:
-        case config.BarlowTwins(weight=found) | config.SpectralContrastive(weight=found):
-            return found
-        case config.VICReg(invariance=found):
-            return found
-        case _:
-            return float("nan")
+    found = reports.weight(pretrain)
+    return float("nan") if found is None else found
 
 
 def _flat(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -131,7 +164,7 @@ def last(rows: pd.DataFrame) -> pd.DataFrame:
 
 def chosen_on(rows: pd.DataFrame) -> str:
     """What weights are chosen on: `validation` where images were held out, else `accuracy` (the test split)."""
-    return "validation" if "validation" in rows and rows["validation"].notna().all() else "accuracy"
+    return "validation" if "validation" in rows and ended(rows)["validation"].notna().all() else "accuracy"
 
 
 def best_weights(rows: pd.DataFrame, by: list[str], on: str | None = None) -> pd.DataFrame:

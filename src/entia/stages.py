@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import check, config, current, faults, locks, machines, provenance, store
+from entia import check, config, current, faults, feasible, locks, machines, packed, provenance, store
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.unfinished import Unfinished
 
@@ -38,11 +38,13 @@ def header(stage: str, of: Stage, **more: Any) -> dict[str, Any]:
     return store.header(of, provenance.stage_code(stage, of), **more)
 
 
-def subset(stage: Subset) -> None:
-    """Reads a raw data set and packs the images that a subset names."""
+def subset(stage: Subset, look: Callable[[feasible.Held], None] = lambda held: None) -> None:
+    """Reads a raw data set and packs the images that a subset names, unless `look` at what they are raises."""
     from entia import datasets
 
     parts = datasets.pack(stage, datasets.read(stage.dataset, DATA / "raw", stage.side))
+    _, channels, side, _ = parts.train.pixels.shape
+    look(feasible.Held(len(parts.train), len(parts.validation), len(parts.test), channels, side))
     arrays = {
         f"{part}/{name}": getattr(getattr(parts, part), name)
         for part in ("train", "validation", "test")
@@ -111,6 +113,9 @@ def _train(stage: Pretrain) -> None:
             with _progress(what, stage.epochs, epoch) as advance:
                 for progress in training.pretrain(measured, data, state, epoch, test):
                     rows.append({**progress.row, "machine": name_of(device)})
+                    if "diverged" in progress.row:
+                        _say(f"{what}: diverged in {progress.row['diverged']}; recorded as that, and not trained on")
+                        break
                     if training.is_kept(stage, progress.epoch):
                         saved.keep(progress.epoch, progress.weights())
                     stopping = stop.came and progress.epoch < stage.epochs
@@ -123,9 +128,10 @@ def _train(stage: Pretrain) -> None:
         except torch.OutOfMemoryError as error:
             remedy = "run fewer at once, set recompute: true, or lower `batch`"
             raise Problem(f"{what}: the GPU's memory is full; {remedy}") from error
-        store.write_log(store.log_path(DATA, stage), rows)
+        lost = {name: str(text) for name, text in rows[-1].items() if name == "diverged"}
+        store.write_log(store.log_path(DATA, stage), [row | {name: row.get(name, "") for name in lost} for row in rows])
         kept = saved.kept()
-        more = {name: head[name] for name in ("raw_sha256", "pixels")}
+        more = {name: head[name] for name in ("raw_sha256", "pixels")} | lost
         more |= {"content": current.content(kept), "parents": current.lineage(head)}
         store.write_tensors(store.path(DATA, stage), kept, header("pretrain", stage, **more))
         saved.remove()
@@ -143,18 +149,27 @@ def _measured(stage: Pretrain, head: dict[str, Any]) -> Pretrain:
 
 
 def embed(stage: Embed) -> None:
-    """Embeds a data set's images by the encoders of one cell, at its last or at every kept epoch."""
+    """Embeds a data set's images by the encoders of one cell, at its last or at every kept epoch.
+
+    Of a cell that diverged there are the epochs kept before that, and no last one.
+    """
     import torch
 
     from entia import embed as embedding
 
-    device = take_device(stage.pretrain.threads)
-    weights, of = check.open_whole(DATA, stage.pretrain)
-    measured = msgspec.structs.replace(stage, pretrain=_measured(stage.pretrain, of))
+    weights, trained = check.open_whole(DATA, stage.pretrain)
+    measured = msgspec.structs.replace(stage, pretrain=_measured(stage.pretrain, trained))
     images, head = check.open_whole(DATA, stage.on)
-    epochs = sorted({int(name.split("/", 1)[0]) for name in weights})
+    of = packed.holds(DATA)
+    if found := list(feasible.embed(stage, of(stage.pretrain.subset), of(stage.on))):
+        raise Problem("\n".join(f"{config.label(stage)}: {mistake}" for mistake in found))
+    device = take_device(stage.pretrain.threads)
+    kept = {int(name.split("/", 1)[0]) for name in weights}
+    lost: dict[str, str] = {}
+    if "diverged" in trained:
+        lost = {"diverged": trained["diverged"], "chance": repr(_chance(images["test/label"]))}
     arrays: store.Arrays = {}
-    for epoch in epochs if stage.epochs == "all" else epochs[-1:]:
+    for epoch in sorted(kept) if stage.epochs == "all" else [] if lost else [max(kept)]:
         encoder = {name.split("/", 1)[1]: part for name, part in weights.items() if int(name.split("/", 1)[0]) == epoch}
         for part in ("train", "validation", "test"):
             pixels, position = (torch.from_numpy(images[f"{part}/{name}"]) for name in ("pixels", "index"))
@@ -165,8 +180,8 @@ def embed(stage: Embed) -> None:
             arrays[f"{epoch:05d}/{part}/features"] = features
             arrays[f"{epoch:05d}/{part}/label"] = images[f"{part}/label"]
             arrays[f"{epoch:05d}/{part}/index"] = images[f"{part}/index"]
-    more = {"raw_sha256": head["raw_sha256"], "classes": head["classes"]}
-    more |= {"content": current.content(arrays), "parents": current.lineage(of, head)}
+    more = {"raw_sha256": head["raw_sha256"], "classes": head["classes"], **lost}
+    more |= {"content": current.content(arrays), "parents": current.lineage(trained, head)}
     store.write_hdf5(store.path(DATA, stage), arrays, header("embed", stage, **more))
 
 
@@ -177,9 +192,11 @@ def _empty(arrays: store.Arrays, epoch: int, dtype: str) -> Any:
 def readout(stage: Readout) -> None:
     """Reads labels out of every embedded epoch, and the spectrum of the test embeddings.
 
-    A probe that is trained by steps is trained on a GPU where there is one.
+    A probe that is trained by steps is trained on a GPU where there is one. Of a cell that diverged `diverged` says
+    where, and the embedded epochs before that have metrics.
     """
     device = take_device(1).type if machines.is_trained(stage) else "cpu"
+    import numpy as np
     from threadpoolctl import threadpool_limits
 
     from entia import readout as reading
@@ -189,13 +206,20 @@ def readout(stage: Readout) -> None:
     classes = _classes(stage.embed, head)
     epochs = sorted({name.split("/")[0] for name in arrays})
     problems = [_features(arrays, epoch) for epoch in epochs]
+    lost = {name: head[name] for name in ("diverged",) if name in head}
+    chance = _chance(problems[0][2].label) if problems else float(head["chance"])
+    whole = [all(np.isfinite(part.features).all() for part in parts) for parts in problems]
+    if not all(whole):  # weights of a loss that was finite to the end, or too large for float16
+        first = whole.index(False)
+        lost = {"diverged": f"epoch {int(epochs[first])}: embeddings are not finite"}
+        epochs, problems = epochs[:first], problems[:first]
     with threadpool_limits(1):  # the number of threads changes a sum's last bits
         metrics = reading.read_many(stage.probe, problems, classes, device)
         found = {
             str(int(epoch)): {**read, **spectrum.summary(parts[2].features)}
             for epoch, read, parts in zip(epochs, metrics, problems, strict=True)
         }
-    content = {"metrics": found, "classes": classes, "chance": 1 / classes}
+    content = {"metrics": found, "classes": classes, "chance": chance, **lost}
     more = {"raw_sha256": head["raw_sha256"], "parents": current.lineage(head)}
     store.write_json(store.path(DATA, stage), content, header("readout", stage, **more))
 
@@ -204,6 +228,13 @@ def _classes(of: Embed, head: Mapping[str, Any]) -> int:
     if isinstance(head["classes"], str):  # until 0.1.0 one text, a line a class
         raise Problem(f"{store.path(DATA, of)}: of older code; delete it and run again")
     return len(head["classes"])
+
+
+def _chance(label: Any) -> float:
+    """What saying always the commonest class of the test images gets right."""
+    import numpy as np
+
+    return float(np.bincount(label).max() / len(label))
 
 
 def _features(arrays: store.Arrays, epoch: str) -> "tuple[Features, Features, Features]":

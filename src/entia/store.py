@@ -267,6 +267,11 @@ class _Unsigned(ValueError):
     """A file without a checksum: the part of an artefact that was cut short, or nothing of ours."""
 
 
+def readable(source: Path) -> contextlib.AbstractContextManager[None]:
+    """Has what goes wrong while an artefact is read be a `Problem` with its name and the remedy."""
+    return _checked(source)
+
+
 @contextlib.contextmanager
 def _checked(source: Path, *errors: type[Exception]) -> Iterator[None]:
     with faults.reading(source):

@@ -6,11 +6,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from entia import results
+from entia import reports, results
 from entia.config import Problem
-from entia.plan import Report
+from entia.reports import Report
 
 REPORTED = (Path("data/reported/multi_view.csv"), Path("data/reported/diet.csv"))
 UNKNOWN = "not known"
@@ -37,43 +38,43 @@ def draw(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[
     try:
         if rows.empty:
             raise Problem("none of its experiments has a cell at this scale")
-        return _drawn(report, rows, scale, artefact)
+        return _drawn(report, results.trained(rows), scale, artefact)
     except Problem as problem:
         why = pd.DataFrame({"cannot be drawn": [" ".join(str(problem).split())]})
         return rendered(why, report.title, f"{scale} scale", artefact)
 
 
 def _drawn(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
-    known, options = reported(artefact), report.options
-    rows = results.trained(rows)
+    known, lost = reported(artefact), results.diverged(rows)
     notes = [results.conditions(rows, scale, chosen=report.table in CHOOSING)]
-    match report.table:
-        case "width_table":
+    match report.drawing:
+        case reports.WidthTable():
             table = width_table(rows, known)
-        case "time_to_target":
-            table = time_to_target(rows, known, **options)
+        case reports.TimeToTarget(target=target, target_on=target_on):
+            table = time_to_target(rows, known, target, target_on)
             notes += [results.timed(rows)[1], "compared at equal accuracy, interpolated linearly between saved epochs"]
-        case "accounting":
-            table = accounting(rows, **options)
+        case reports.Accounting(named=named):
+            table = accounting(rows, named)
             notes += [results.timed(rows)[1]]
-        case "differences":
-            table = differences(rows, **options)
-        case "transfer":
+        case reports.Differences(along=along, baseline=baseline):
+            table = differences(rows, along, baseline)
+        case reports.Transfer():
             table = transfer(rows)
-        case "held_out":
+        case reports.HeldOut():
             table = held_out(rows)
-        case "diet_accuracy":
+        case reports.DietCost():
             from entia import diet  # imports this module
-
-            table = diet.accuracy(rows, known, **options)
-            notes += [diet.READ_AS]
-        case "diet_cost":
-            from entia import diet
 
             table = diet.cost(rows, known)
             notes += [diet.READ_AS, results.timed(rows)[1]]
+        case reports.DietAccuracy(pick=pick):
+            from entia import diet
+
+            table = diet.accuracy(rows, known, pick)
+            notes += [diet.READ_AS]
         case other:
             raise ValueError(f"reports.{artefact}.table: {other!r} is no table")
+    notes += [lost] if lost else []
     notes += [_said(known)] if known.empty or (known["arm"] == "").any() else []
     return rendered(table, results.heading(report.title, rows, scale), "; ".join(notes), artefact)
 
@@ -112,13 +113,27 @@ def width_table(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracy(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and standard deviation of test accuracy over seeds, their number, and baselines, in per cent, by groups."""
-    groups = rows.groupby(by, as_index=False, sort=False, dropna=False)
+    """Mean and standard deviation of test accuracy over seeds, their number, and baselines, in per cent, by groups.
+
+    A run that diverged counts in the column `diverged`, which is there where one did, and nowhere else.
+    """
+    groups = results.counted(rows).groupby(by, as_index=False, sort=False, dropna=False)
     beside = {name: (name, "mean") for name in BASELINES if name in rows}
-    table = groups.agg(mean=("accuracy", "mean"), sd=("accuracy", "std"), n=("seed", "nunique"), **beside)
+    table = groups.agg(
+        mean=("accuracy", "mean"),
+        sd=("accuracy", "std"),
+        n=("ended", "nunique"),
+        diverged=("diverged", "sum"),
+        **beside,
+    )
     for column in ("mean", "sd", *beside):
         table[column] = (100 * table[column]).round(2)
-    return table.rename(columns={"mean": "accuracy %", **NAMES})
+    return without_none(table.rename(columns={"mean": "accuracy %", **NAMES}))
+
+
+def without_none(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without its count of diverged runs where there is none."""
+    return table if table["diverged"].any() else table.drop(columns="diverged")
 
 
 def time_to_target(
@@ -182,8 +197,9 @@ def accounting(rows: pd.DataFrame, named: str = "") -> pd.DataFrame:
     """
     rows, _ = results.timed(results.unique(rows))
     final = results.last(rows)
-    seen = final["view_images"] / final["all_views"]
-    final = final.assign(unique=seen / final["epochs"], steps=seen / final["batch"])
+    unique = final["view_images"] / final["all_views"] / final["epochs"]
+    # whole steps an epoch: the last may be of a smaller batch, where that is not left out
+    final = final.assign(unique=unique, steps=final["epochs"] * np.ceil(unique / final["batch"]))
     by = [*([named] if named else []), *results.ARM, "weight"]
     spent = final.groupby(by, as_index=False, dropna=False).agg(
         **{
@@ -194,10 +210,14 @@ def accounting(rows: pd.DataFrame, named: str = "") -> pd.DataFrame:
             "minutes": ("minutes", "mean"),
         }
     )
-    spent["steps"] = spent["steps"].round()
     spent["subset.fraction"] *= 100
     read = _accuracy(final.sort_values(by), by)
-    return spent.rename(columns=NAMES).assign(**read[["accuracy %", *read.columns[len(by) + 1 :]]])
+    return spent.rename(columns=NAMES).assign(**read[["accuracy %", *_outcome(read, by)]])
+
+
+def _outcome(table: pd.DataFrame, by: list[str]) -> list[str]:
+    """What an accuracy's columns are, spread and baselines, beside those of `by` and itself."""
+    return [str(name) for name in table.columns[len(by) + 1 :]]
 
 
 def differences(rows: pd.DataFrame, along: str = "arm", baseline: float | str = "") -> pd.DataFrame:
@@ -242,7 +262,8 @@ def held_out(rows: pd.DataFrame) -> pd.DataFrame:
         _accuracy(results.best_weights(final, by, on), [*by, "weight"]) for on in ("validation", "accuracy")
     )
     names = [NAMES[name] for name in by]
-    table = fair[[*names, "weight", *fair.columns[len(by) + 1 :]]].rename(columns={"weight": "weight, held out"})
+    table = fair[[*names, "weight", "accuracy %", *_outcome(fair, [*by, "weight"])]]
+    table = table.rename(columns={"weight": "weight, held out"})
     other = flattered[[*names, "weight", "accuracy %"]]
     other = other.rename(columns={"weight": "weight, test", "accuracy %": "accuracy % if chosen on test"})
     table = table.merge(other, on=names, validate="one_to_one")
@@ -274,6 +295,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         mean = table.columns[table.columns.get_loc(spread) - 1]
         digits = 2 if mean == "minutes" else 1
         shown[mean] = [_spread(m, s, digits) for m, s in zip(table[mean], table[spread], strict=True)]
+        if "diverged" in table and mean in ("accuracy %", "last epoch %"):
+            shown[mean] = shown[mean].where(table[mean].notna() | (table["diverged"] == 0), "diverged")
         shown = shown.drop(columns=spread)
     return shown.map(_number)
 

@@ -6,6 +6,7 @@ rule subset:
         PATTERNS["subset"][0],
     log:
         "logs/subset/{cell}.log",
+    priority: 2 * FINISH  # packing tells which of the planned runs cannot be: before any trains
     conda:
         ENVIRONMENT
     resources:
