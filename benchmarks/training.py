@@ -105,7 +105,7 @@ def child(run: str, dataset: str, views: int) -> None:
     gpu = torch.cuda.is_available()
     torch.set_num_threads(1)
     images, epochs = (GPU_IMAGES, GPU_EPOCHS) if gpu else (IMAGES, EPOCHS)
-    cell = next(each for each in cells(images, epochs, views=(views,)) if each.config.subset.dataset == dataset)
+    cell = next(cells(images, epochs, views=(views,), of=(dataset,)))
     cell = on_gpu(cell) if gpu else cell
     wall, core = time.perf_counter(), core_seconds()
     loss = {"plain": plain, "entia": entia}[run](cell)

@@ -1,22 +1,28 @@
-"""Shapes and dtypes are checked under pytest: every function of a module that names any, by jaxtyping and beartype."""
+"""Shapes and dtypes are checked under pytest: every function of a module that names any, by jaxtyping and beartype.
 
+Where beartype is not there they are not, and the tests run all the same: on a machine with a GPU that has PyTorch and
+pytest, say.
+"""
+
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import jaxtyping
 import pytest
-from filelock import FileLock
 
 ROOT = Path(__file__).parent.parent
 
 # a check costs more than most calls: in modules without shapes, types are the type checker's to see
 SHAPED = [path for path in (ROOT / "src/entia").rglob("*.py") if "from jaxtyping import" in path.read_text()]
-jaxtyping.install_import_hook(
-    [".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__") for path in SHAPED],
-    "beartype.beartype",
-)
+if importlib.util.find_spec("beartype"):
+    from jaxtyping import install_import_hook
+
+    install_import_hook(
+        [".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__") for path in SHAPED],
+        "beartype.beartype",
+    )
 
 
 SLOW = ("test_slurm", "test_dvc", "test_workflow", "test_kubernetes", "test_job", "test_adopt")
@@ -24,8 +30,10 @@ SLOW = ("test_slurm", "test_dvc", "test_workflow", "test_kubernetes", "test_job"
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Pipelines go one by one to whichever worker is free; other files stay whole, for what their tests share."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
     for item in items:
         if item.path.stem not in SLOW[1:]:  # SLURM's tests share a cluster
@@ -38,6 +46,8 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 @pytest.fixture(scope="session")
 def once(tmp_path_factory) -> Once:
     """Makes a folder for all workers: the first that asks for it fills it, and none changes it afterwards."""
+    from filelock import FileLock
+
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
 

@@ -18,13 +18,14 @@ from entia.config import (
     SDiet,
     Subset,
     Supervised,
+    Untrained,
 )
 
 
 def cell(**fields) -> Pretrain:
     given = {
         "subset": Subset(dataset="cifar10", fraction=0.5),
-        "augmentation": Augmentation(),
+        "augmentation": Augmentation(mean=(127.5,), std=(127.5,)),
         "encoder": Encoder(name="narrow_resnet", width=8),
         "projector": Projector(width=256),
         "method": BarlowTwins(weight=0.005),
@@ -48,7 +49,7 @@ def test_every_field_is_part_of_the_key():
     content = msgspec.to_builtins(cell())
     changed = {
         "views": 2, "epochs": 11, "batch": 64, "drop_last": False, "checkpoint_every": 5, "precision": "bfloat16",
-        "threads": 2, "seed": 1, "batch_norm": "per_view", "online_probe": True,
+        "threads": 2, "seed": 1, "batch_norm": "per_view", "online_probe": True, "recompute": True, "deterministic": True,
         "subset": {**content["subset"], "seed": 3},
         "augmentation": {**content["augmentation"], "hue": 0.0},
         "encoder": {**content["encoder"], "width": 16},
@@ -62,6 +63,26 @@ def test_every_field_is_part_of_the_key():
     assert len(keys | {config.key(cell())}) == len(changed) + 1
 
 
+class WiderProjector(Projector, frozen=True):
+    """As if a field had been added."""
+
+    dropout: float = 0.0
+
+
+def test_a_new_field_at_its_default_renames_nothing():
+    same = cell(projector=WiderProjector(width=256))
+    assert config.name(readout(same)) == config.name(readout(cell()))
+    assert config.key(cell(projector=WiderProjector(width=256, dropout=0.1))) != config.key(cell())
+
+
+def test_a_field_said_at_its_default_is_the_same_as_one_left_out():
+    assert config.key(cell(seed=0, threads=1)) == config.key(cell())
+
+
+def test_kinds_with_the_same_fields_have_keys_of_their_own():
+    assert len({config.key(cell(views=2, method=method)) for method in (Diet(), Supervised(), Untrained())}) == 3
+
+
 def test_a_change_of_the_parent_changes_the_child():
     assert config.key(readout(cell())) != config.key(readout(cell(seed=1)))
 
@@ -69,6 +90,14 @@ def test_a_change_of_the_parent_changes_the_child():
 def test_the_slug_speaks_the_users_words():
     assert config.name(cell()).rsplit("-", 1)[0] == "barlow_twins-v4-d256-cifar10-50pct-s0"
     assert config.label(cell()) == "barlow_twins (weight 0.005), 4 views, width 256, cifar10 50 %, seed 0"
+
+
+def test_baselines_are_named_as_what_they_are():
+    fields = {"views": 1, "method": Untrained(), "projector": Projector(depth=0)}
+    pixels = cell(encoder=Encoder(name="pixels", width=8), **fields)
+    assert config.label(pixels) == "raw pixels, 8 a side, cifar10 50 %"
+    assert config.label(cell(**fields)) == "untrained narrow_resnet, width 8, cifar10 50 %, seed 0"
+    assert config.name(pixels).startswith("untrained-pixels8-cifar10-50pct-s0-")
 
 
 def test_a_config_survives_json():

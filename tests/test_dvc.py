@@ -419,7 +419,7 @@ def test_prune_removes_what_no_scale_names_and_a_remote_holds_and_never_raw_data
     unsaved = study / "data/readouts/of-nobody-0123456789.json"
     unsaved.write_text("{}")
     text = entia(study, "prune")
-    assert "4 files are not named at scale laptop, photos, gpu_hour, paper; 3 may go" in text
+    assert "4 files are not named at scale laptop, paper; 3 may go" in text
     assert re.search(rf"UNSAVED +{unsaved.relative_to(study)}", text) and "removed" not in text
     assert "3 files removed" in entia(study, "prune", "--yes")
     left = {path.name for path in (study / "data/readouts").iterdir()}

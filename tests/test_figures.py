@@ -79,6 +79,7 @@ def test_convergence_draws_means_over_seeds_against_epochs_and_beside_against_mi
     assert texts == [
         "2 views: 6 k view-images, 6 min, peak 700 MiB, n = 2",
         "4 views: 12 k view-images, 12 min, peak 700 MiB, n = 2",
+        "chance: 10 %",
     ]
 
 
@@ -149,7 +150,16 @@ def test_a_heat_map_holds_mean_accuracies_and_rings_the_chosen():
 def test_chance_is_a_line_where_it_fits_and_words_where_it_would_squash_the_curves():
     near, far = (figures.convergence(run(values)).axes[0] for values in ([12, 30], [80, 81]))
     assert "chance" in lines(near) and "chance" not in lines(far)
-    assert any("chance (10 %) is off the axis" in text.get_text() for text in far.texts)
+    assert any("off the axis: chance 10 %" in text.get_text() for text in far.texts)
+
+
+def test_baselines_are_lines_beside_the_curves_they_are_to_be_beaten_by():
+    rows = arms().assign(untrained=0.38, pixels=0.55)
+    axes = figures.convergence(rows).axes[0]
+    levels = {line.get_label(): line.get_ydata()[0] for line in axes.get_lines()}
+    assert levels["untrained"] == pytest.approx(38) and levels["raw pixels"] == pytest.approx(55)
+    texts = [text.get_text() for text in figures.convergence(rows).axes[2].get_legend().get_texts()]
+    assert texts[-2:] == ["untrained: 38 %", "raw pixels: 55 %"]
 
 
 def test_dynamics_counts_the_directions_that_theory_predicts():

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -158,3 +159,16 @@ def test_nobody_else_is_served(copying):
             os.seteuid(0)
         socket.send_fds(connection, [b'["plan"]'], [0, 1, 2])
         assert connection.recv(1) == b""
+
+
+def test_packages_that_pythonpath_brings_reach_the_copies_and_no_python_need_be_on_path(folder, tmp_path_factory):
+    packages = tmp_path_factory.mktemp("packages")
+    environment = {**ENVIRONMENT, "PATH": "/nowhere", "PYTHONPATH": f"src{os.pathsep}{packages}"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTER], cwd=folder, env=environment, text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline().startswith("entia-")
+    assert str(packages) in copied(process).environ()["PYTHONPATH"].split(os.pathsep)
+    process.kill()
+    process.communicate()

@@ -1,6 +1,5 @@
 """GPUs shared out, one process a cell, stopping when asked, and going on after a kill, on one machine."""
 
-import itertools
 import os
 import platform
 import re
@@ -8,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from test_workflow import ENVIRONMENT, change, make_study, run
@@ -76,6 +75,25 @@ def test_a_gpu_is_free_again_however_its_process_ends(tmp_path):
         second = hold(tmp_path, ["0", "1"])
         assert second.stdout.readline() == "0\n"
         second.communicate("")
+
+
+def test_a_log_says_how_many_share_a_gpu_at_that_moment(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA Test")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    cuda = torch.device("cuda")
+    assert machines.take_gpu(["1"]) == "1"
+    assert stages.name_of(cuda) == "NVIDIA Test"
+    others = [hold(tmp_path, [gpu]) for gpu in ("1", "1", "0", "11")]
+    for other in others:
+        other.stdout.readline()
+    assert stages.name_of(cuda) == "NVIDIA Test, shared by 3"
+    for other in others:
+        other.kill()
+        other.wait()
+    assert stages.name_of(cuda) == "NVIDIA Test"
 
 
 def test_no_gpu_is_no_gpu(tmp_path):
@@ -218,28 +236,28 @@ def test_a_cell_stopped_five_times_ends_with_the_bytes_of_an_uncut_one(whole):
     target.unlink()
 
 
-def test_a_stop_saves_the_last_finished_epoch_before_the_running_one_ends(whole, monkeypatch):
+def test_a_stop_lets_the_running_epoch_end_and_saves_it_also_where_saving_is_put_off(whole, monkeypatch):
     folder, name, _ = whole
     stage = plan.load(folder / "params.yaml").pretrains[name]
     state = folder / f"data/checkpoints/{name}.part/state.safetensors"
-    on_disk: list[int] = []
+    copied: list[int] = []
 
     def interrupted(*arguments):
         for progress in real(*arguments):
             if progress.epoch == 4:  # it is not yet handed over: as good as under way
+                assert not state.exists()
                 os.kill(os.getpid(), signal.SIGTERM)
-                on_disk.append(store.read_tensors(state)[1]["rows"][-1]["epoch"])
             yield progress
 
-    real = training.pretrain
+    real, copy = training.pretrain, training.Progress.state
     monkeypatch.chdir(folder)
     monkeypatch.setattr(training, "pretrain", interrupted)
-    clock = SimpleNamespace(monotonic=itertools.count().__next__)  # saving seems slow: put off
-    monkeypatch.setattr(unfinished, "time", clock)
+    monkeypatch.setattr(training.Progress, "state", lambda now: copied.append(now.epoch) or copy(now))
+    monkeypatch.setattr(unfinished, "RATE", 1e-9)  # saving seems slow: put off
     with pytest.raises(SystemExit) as stopped:
         stages.pretrain(stage)
     assert stopped.value.code == machines.STOPPED
-    assert on_disk == [3]
+    assert copied == [4]  # nor is a state copied that is not saved
     assert store.read_tensors(state)[1]["rows"][-1]["epoch"] == 4
     shutil.rmtree(state.parent)
 

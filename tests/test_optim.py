@@ -86,6 +86,23 @@ def test_lars_steps_a_share_of_the_weights_norm_and_biases_as_they_are():
     torch.testing.assert_close(bias.detach(), -torch.ones(4))
 
 
+def test_lars_is_its_papers_equation_with_the_decay_added_to_the_gradient():
+    """v ← m v + lr λ (g + β w), λ = η ‖w‖ / ‖g + β w‖; w ← w - v (1708.03888, eq. 6 and algorithm 1, here lr outside v)."""
+    rule = Optimizer(name="lars", weight_decay=0.5, momentum=0.9)
+    draw = torch.Generator().manual_seed(0)
+    weight = nn.Parameter(torch.randn(4, 3, generator=draw))
+    updates, ours = optim.Updates(rule, [optim.Group([weight])]), weight.detach().clone()
+    velocity = torch.zeros_like(ours)
+    for step in range(3):
+        gradient = torch.randn(4, 3, generator=draw)
+        weight.grad = gradient.clone()
+        updates.step(0.3 + step)
+        toward = gradient + 0.5 * ours
+        velocity = 0.9 * velocity + optim.TRUST * ours.norm() / toward.norm() * toward
+        ours = ours - (0.3 + step) * velocity
+        torch.testing.assert_close(weight.detach(), ours)
+
+
 def test_an_update_does_not_import_torchs_compiler():
     code = (
         "import sys, torch; from entia import optim; from entia.config import Optimizer; p = torch.nn.Parameter(torch.ones(2));"

@@ -1,13 +1,17 @@
+import itertools
+import math
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from test_config import cell
 
-from entia import embed, nets, pretrain
+from entia import devices, embed, nets, pretrain
 from entia.config import (
     BYOL,
     Augmentation,
@@ -18,6 +22,7 @@ from entia.config import (
     Encoder,
     MoCo,
     Optimizer,
+    Pretrain,
     Problem,
     Projector,
     SDiet,
@@ -67,8 +72,17 @@ def small(**fields):
     )
 
 
-def run(config, data, **resume):
-    return list(pretrain.pretrain(config, data, **resume))
+class Kept(NamedTuple):
+    """An epoch's end with copies of what can be had until the next epoch begins."""
+
+    epoch: int
+    row: pretrain.Row
+    weights: pretrain.State
+    state: pretrain.State
+
+
+def run(config, data, **resume) -> list[Kept]:
+    return [Kept(at.epoch, at.row, at.weights(), at.state()) for at in pretrain.pretrain(config, data, **resume)]
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -132,48 +146,219 @@ def test_images_left_on_the_host_give_the_bytes_of_images_on_the_device(data, mo
     assert same(held.state(), sent.state()) and taken == [40, 40, 16] * 2
 
 
-def test_a_gpu_compiles_long_runs_and_a_cpu_none(monkeypatch):
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+# --- warming up, and compiling ------------------------------------------------------------------------------------
+
+
+@every_method
+def test_warming_up_leaves_no_trace_but_its_seconds(method, data):
+    config = small(method=method, optimizer=ADAMW, online_probe=True)
+    cold, warm = (pretrain._Run(config, data, data) for _ in range(2))
+    before = torch.get_rng_state()
+    warm.warm_up(1)
+    assert torch.equal(before, torch.get_rng_state())
+    assert [cold.epoch(now)["loss"] for now in (1, 2)] == [warm.epoch(now)["loss"] for now in (1, 2)]
+    assert same(cold.state(), warm.state())
+
+
+def test_a_process_warms_up_apart_from_its_first_epoch_also_after_a_resume(data, monkeypatch):
+    slow = [True]  # as CUDA's start-up, or the compiler
+    step = pretrain._Run.step
+
+    def first_is_slow(*arguments):
+        if slow:
+            time.sleep(0.5)
+            slow.pop()
+        return step(*arguments)
+
+    monkeypatch.setattr(pretrain._Run, "step", first_is_slow)
+    whole = run(small(), data)
+    slow.append(True)
+    rest = run(small(), data, state=whole[0].state, epoch=1)
+    for rows in (whole, rest):
+        assert [now.row["warmup_seconds"] >= 0.5 for now in rows] == [True] + [False] * (len(rows) - 1)
+        assert all(now.row["seconds"] < 0.4 for now in rows)
+
+
+@pytest.fixture
+def compilable(monkeypatch) -> list[bool]:
+    """A CPU that takes itself for a GPU with a compiler, whose use is noted."""
+    compiled: list[bool] = []
+    monkeypatch.setattr(devices, "can_compile", lambda device: True)
+    monkeypatch.setattr(pretrain._Run, "compile", lambda run: compiled.append(True))
+    return compiled
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(182, 1), (178, 0)])
+def test_a_cell_is_compiled_where_the_rest_of_it_then_takes_a_minute_less(
+    steps, expected, data, compilable, monkeypatch
+):
+    monkeypatch.setattr(pretrain._Run, "trial", lambda run, epoch, count: count * 1.0)  # a second each
+    monkeypatch.setattr(pretrain._Run, "epoch", lambda run, epoch: {"compiled": int(run.compiled)})
+    config = small(epochs=steps + 10, batch=96)
+    assert next(pretrain.pretrain(config, data, epoch=10)).row["compiled"] == expected == len(compilable)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_resumed_cell_is_computed_as_it_began_whatever_the_clock_says_then(first, data, compilable, monkeypatch):
+    monkeypatch.setattr(devices, "earns_compiling", lambda seconds: first)
+    whole = run(small(), data)
+    monkeypatch.setattr(devices, "earns_compiling", lambda seconds: not first)
+    rest = run(small(), data, state=whole[0].state, epoch=1)
+    assert [now.row["compiled"] for now in whole + rest] == [int(first)] * 5
+    assert len(compilable) == 2 * first
+
+
+@pytest.mark.parametrize("field", ["deterministic", "recompute"])
+def test_what_is_to_be_deterministic_or_computed_again_is_not_compiled(field, data, compilable, monkeypatch):
+    monkeypatch.setattr(devices, "earns_compiling", lambda seconds: True)
+    before = torch.are_deterministic_algorithms_enabled()
+    assert run(small(epochs=1, **{field: True}), data)[0].row["compiled"] == 0 and not compilable
+    assert run(small(epochs=1), data)[0].row["compiled"] == 1 and compilable
+    assert torch.are_deterministic_algorithms_enabled() == before
+
+
+def test_a_cpu_and_a_machine_without_a_compiler_for_c_compile_nothing(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/cc")
-    assert not pretrain.is_compiled(small(epochs=10_000), 50_000, 32, cpu)
-    assert pretrain.is_compiled(small(epochs=50), 50_000, 32, gpu)
-    assert pretrain.is_compiled(small(epochs=25, views=4), 50_000, 32, gpu)
-    assert not pretrain.is_compiled(small(epochs=49), 50_000, 32, gpu)
-    assert not pretrain.is_compiled(small(epochs=50), 50_000, 16, gpu)
+    assert devices.can_compile(torch.device("cuda")) and not devices.can_compile(torch.device("cpu"))
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert not pretrain.is_compiled(small(epochs=50), 50_000, 32, gpu)
+    assert not devices.can_compile(torch.device("cuda"))
 
 
 COMPILED = """
-import torch
+import msgspec, torch
+from torch._dynamo.utils import counters
 from entia import pretrain
 from entia.config import *
 
 torch.set_num_threads(1)
-pixels = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-data = pretrain.Data(pixels, torch.arange(64))
-graphs = []
-for config in CONFIGS:
-    eager, compiled = (pretrain._Run(config, data, None) for _ in range(2))
-    compiled.compile(backend=lambda graph, inputs: graphs.append(graph) or graph)
-    compiled.cold = True
-    for epoch in (1, 2):
-        ours, theirs = compiled.epoch(epoch), eager.epoch(epoch)
-        assert abs(ours["loss"] - theirs["loss"]) <= 1e-4 * abs(theirs["loss"]), (ours, theirs)
-        assert (ours["warmup_seconds"] > 0) == (epoch == 1) and theirs["warmup_seconds"] == 0
-    eager.restore(compiled.state())
-print(len(graphs))
+pixels = torch.randint(0, 256, (56, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+data = pretrain.Data(pixels, torch.arange(56) * 3, torch.arange(56) % 4)
+for config, seeds in CASES:
+    for seed in range(seeds):
+        config = msgspec.structs.replace(config, seed=seed)
+        eager, compiled = (pretrain._Run(config, data, None) for _ in range(2))
+        compiled.compile(backend="eager")
+        compiled.compiled = True
+        for epoch in (1, 2):
+            rows = slice(0, config.batch)
+            ours, theirs = (run.draw(pixels[rows], data.index[rows], epoch) for run in (compiled, eager))
+            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)), seed
+            ours, theirs = compiled.epoch(epoch), eager.epoch(epoch)
+            assert abs(ours["loss"] - theirs["loss"]) <= 1e-4 * abs(theirs["loss"]), (ours, theirs)
+        eager.restore(compiled.state())
+    print(counters["stats"]["unique_graphs"])
+    torch._dynamo.reset()
+    counters.clear()
 """
 
 
-def test_views_and_model_compile_to_one_graph_each_and_train_as_without():
-    # In a process of its own: the compiler cannot look into the shape checks that tests add to every function.
-    kept = {"method": VICReg(), "views": 2, "epochs": 2, "optimizer": ADAMW}
-    kinds = [small(**kept), small(**kept, encoder=Encoder(name="resnet18"), batch_norm="per_view")]
-    script = COMPILED.replace("CONFIGS", repr(kinds))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+def compiled_graphs(*cases: tuple[Pretrain, int]) -> list[int]:
+    """The graphs that each cell's seeds compile, in a process: the compiler cannot see into what tests add to functions."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED.replace("CASES", repr(list(cases)))], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == ["4"]  # two runs, views and model each; no second epoch compiles anew
+    return [int(count) for count in done.stdout.split()]
+
+
+def test_all_seeds_share_one_graph_of_the_views_and_one_of_the_model_and_train_as_without():
+    """More seeds than the compiler keeps graphs of a function. Epochs share them too, and a smaller last batch has none."""
+    kept = {"method": VICReg(), "views": 2, "epochs": 2, "batch": 16, "optimizer": ADAMW, "drop_last": False}
+    cropped = small(**kept, crops=Crops(views=1, size=8))
+    assert compiled_graphs((small(**kept), 12), (cropped, 2)) == [2, 4]  # crops: both once more, for their size
+
+
+def test_a_methods_second_network_is_compiled_too():
+    byol = small(method=BYOL(), epochs=2, batch=16, optimizer=ADAMW)
+    resnet = small(method=VICReg(), epochs=2, batch=28, encoder=Encoder(name="resnet18"), batch_norm="per_view")
+    assert compiled_graphs((byol, 3), (resnet, 1)) == [3, 2]
+
+
+# --- what an epoch's end gives ------------------------------------------------------------------------------------
+
+
+def test_nothing_is_copied_but_what_is_asked_for(data, monkeypatch):
+    copied = []
+    copy = pretrain._on_cpu
+    monkeypatch.setattr(pretrain, "_on_cpu", lambda state: copied.append(len(state)) or copy(state))
+    *_, now = pretrain.pretrain(small(), data)
+    assert copied == []
+    assert now.size == sum(part.nbytes for name, part in now.state().items() if name != "run/compiled")
+    assert len(copied) == 1
+
+
+def test_an_epochs_state_cannot_be_had_once_the_next_has_begun(data):
+    epochs = pretrain.pretrain(small(), data)
+    first = next(epochs)
+    held = first.state()
+    next(epochs)
+    for late in (first.state, first.weights):
+        with pytest.raises(RuntimeError, match="epoch 1 is over"):
+            late()
+    rest = run(small(), data, state=held, epoch=1)
+    assert same(rest[-1].state, run(small(), data)[-1].state)
+
+
+# --- activations computed again -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_norm", ["joint", "per_view"])
+@pytest.mark.parametrize("method", [VICReg(), BYOL(momentum=0.9)], ids=["vicreg", "byol"])
+def test_computing_activations_again_changes_no_number(method, batch_norm, data):
+    kept, again = (
+        run(small(method=method, batch_norm=batch_norm, optimizer=ADAMW, recompute=on), data) for on in (False, True)
+    )
+    assert same(kept[-1].state, again[-1].state)
+    assert [now.row["loss"] for now in kept] == [now.row["loss"] for now in again]
+
+
+# --- order, views and rates of a run ------------------------------------------------------------------------------
+
+
+def test_every_epoch_has_its_own_order_of_images_and_its_own_views_of_each(data):
+    training = pretrain._Run(small(batch=24), data, None)
+    drawn, augment = {}, training.augment
+
+    def noted(pixels, index, *rest):
+        found = augment(pixels, index, *rest)
+        for at, datum in enumerate(index.tolist()):
+            drawn.setdefault(epoch, {})[datum] = found[:, at]
+        return found
+
+    training.augment = noted
+    for epoch in (1, 2, 3):
+        training.epoch(epoch)
+    orders = [list(seen) for seen in drawn.values()]
+    assert all(sorted(order) == data.index.tolist() for order in orders)
+    for one, other in itertools.combinations(drawn, 2):
+        assert list(drawn[one]) != list(drawn[other])
+        assert not any(torch.equal(drawn[one][datum], drawn[other][datum]) for datum in drawn[one])
+
+
+def test_each_step_is_made_at_the_rate_of_the_progress_before_it(data, monkeypatch):
+    config = small(optimizer=Optimizer(lr=0.01, schedule="cosine", warmup=1.5))
+    training, rates = pretrain._Run(config, data, None), []
+    step = training.updates.step
+    monkeypatch.setattr(training.updates, "step", lambda lr: rates.append(lr) or step(lr))
+    for epoch in (1, 2, 3):
+        training.epoch(epoch)
+    assert rates == [learning_rate(config.optimizer, number / 3, 3, 32) for number in range(9)]
+    assert rates[0] == 0.0 < rates[1] < rates[4] > rates[8]
+
+
+@pytest.mark.parametrize("name", ["byol", "moco"])
+def test_a_second_network_follows_the_first_after_its_step(name, data):
+    training = pretrain._Run(small(method=METHODS[name], optimizer=ADAMW), data, None)
+    training.model.train()
+    for step in range(2):  # they begin alike
+        before = [part.detach().clone() for part in training.objective.target.parameters()]
+        rows = torch.arange(32 * step, 32 * step + 32)
+        training.step(data.pixels[rows], rows, 1, step)
+        share = 0.1 * ((math.cos(math.pi * step / 9) + 1) / 2 if name == "byol" else 1)
+        for was, now, online in zip(
+            before, training.objective.target.parameters(), training.model.parameters(), strict=True
+        ):
+            torch.testing.assert_close(now.detach(), was.lerp(online.detach(), share))
 
 
 @every_method
@@ -251,7 +436,7 @@ def bright() -> Data:
 
 def test_the_online_probe_reads_a_label_that_can_be_read_and_not_one_that_cannot():
     data = bright()
-    fair = Augmentation(jitter=0.0)
+    fair = Augmentation(jitter=0.0, mean=(127.5,), std=(127.5,))
     config = small(
         method=Diet(), views=1, optimizer=Optimizer(name="adamw", lr=0.01), epochs=6, online_probe=True,
         augmentation=fair, encoder=Encoder(name="narrow_resnet", width=4),
@@ -373,7 +558,15 @@ def test_an_embedding_does_not_depend_on_the_other_images(data):
 
 def test_one_view_is_the_clean_one_and_more_are_averaged(data):
     still = small(
-        augmentation=Augmentation(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, jitter=0.0, greyscale=0.0)
+        augmentation=Augmentation(
+            crop_scale=(1.0, 1.0),
+            crop_ratio=(1.0, 1.0),
+            flip=0.0,
+            jitter=0.0,
+            greyscale=0.0,
+            mean=(127.5,),
+            std=(127.5,),
+        )
     )
     torch.testing.assert_close(embedded(still, data), embedded(still, data, views=4), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(embedded(small(), data), embedded(small(), data, views=4), rtol=1e-3)

@@ -254,10 +254,11 @@ def images(count: int = 32, side: int = 8, channels: int = 3) -> pretrain.Data:
 def trained(of: Pretrain) -> dict[str, torch.Tensor]:
     *_, last = pretrain.pretrain(of, images(), None, 0, images())
     pretrain.is_kept(of, 1)
-    return last.weights
+    assert last.state() and last.size
+    return last.weights()
 
 
-ALL_VIEWS = config.Augmentation(blur=0.5, solarise=0.5, erase=0.5, size=8)
+ALL_VIEWS = config.Augmentation(blur=0.5, solarise=0.5, erase=0.5, size=8, mean=(127.5,), std=(127.5,))
 CELLS = {
     **{f"{name}": small(method=method, augmentation=ALL_VIEWS) for name, method in METHODS.items()},
     "as run": small(method=BarlowTwins(weight=0.1, form="as_run", l2_normalise=True, standardise="joint"), views=4),
@@ -316,7 +317,12 @@ def test_all_that_packing_runs_is_fingerprinted(dataset):
 
 def test_the_entries_of_a_stage_are_what_the_command_uses():
     modules = {entry.split(".")[0] for entries in provenance.ENTRIES.values() for entry in entries}
-    stages = {"subset": ("subset",), "pretrain": ("_train",), "embed": ("embed",), "readout": ("readout", "_features")}
+    stages = {
+        "subset": ("subset",),
+        "pretrain": ("_train", "_measured"),
+        "embed": ("embed", "_measured"),
+        "readout": ("readout", "_features"),
+    }
     for stage, functions in stages.items():
         nodes = [node for name in functions for part in provenance._top("stages")[name] for node in ast.walk(part)]
         used = {(module, name) for module, name in provenance._named("stages", nodes) if module in modules and name}

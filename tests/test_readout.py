@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import scipy
 import torch
+from test_config import cell
 from threadpoolctl import threadpool_limits
 
-from entia import readout
-from entia.config import AdamProbe, Logistic, MLPProbe, Neighbours, Probe, Ridge
+from entia import check, readout, spectrum, stages, store
+from entia.config import AdamProbe, Embed, Logistic, MLPProbe, Neighbours, Probe, Readout, Ridge, Subset
 from entia.readout import Features
 
 ADAM = AdamProbe(lr=1e-2, epochs=12, batch=64)
@@ -514,3 +515,40 @@ print(sorted({"torch", "scipy", "sklearn", "pandas", "h5py"} & set(sys.modules))
 """
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+# --- the stage ----------------------------------------------------------------------------------------------------
+
+
+def stage_of(probe: Probe, monkeypatch) -> dict:
+    """What the readout stage writes for embeddings whose train, validation and test rows differ."""
+    draw = np.random.default_rng(0)
+    arrays = {}
+    for part, count, wide in (("train", 40, 1.0), ("validation", 20, 2.0), ("test", 30, 5.0)):
+        arrays[f"00003/{part}/features"] = (draw.normal(size=(count, 6)) * wide ** np.arange(6)).astype(np.float32)
+        arrays[f"00003/{part}/label"] = np.arange(count) % 2
+    written = {}
+    head = {"classes": "a\nb", "raw_sha256": "0"}
+    monkeypatch.setattr(check, "open_whole", lambda *_: (arrays, head))
+    monkeypatch.setattr(store, "write_json", lambda path, content, head: written.update(content))
+    stages.readout(Readout(embed=Embed(pretrain=cell(), on=Subset(dataset="mnist5k")), probe=probe))
+    return written["metrics"]["3"] | {"test features": arrays["00003/test/features"]}
+
+
+def test_a_readouts_spectrum_is_of_the_test_embeddings(monkeypatch):
+    found = stage_of(Ridge(), monkeypatch)
+    wanted = spectrum.summary(found["test features"])
+    assert wanted and {name: found[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("probe", "asked"),
+    [(Ridge(), 0), (Logistic(), 0), (Neighbours(k=3), 0), (AdamProbe(epochs=2), 1), (MLPProbe(epochs=2), 1)],
+)
+def test_a_probe_that_is_trained_takes_a_device_and_no_other_does(probe, asked, monkeypatch):
+    taken, used = [], []
+    read = readout.read_many
+    monkeypatch.setattr(stages, "take_device", lambda threads: taken.append(threads) or torch.device("meta"))
+    monkeypatch.setattr(readout, "read_many", lambda *given: used.append(given[3]) or read(*given[:3]))
+    stage_of(probe, monkeypatch)
+    assert taken == [1] * asked and used == ["meta" if asked else "cpu"]

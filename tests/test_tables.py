@@ -43,6 +43,17 @@ def runs(*parts) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def test_an_accuracys_baselines_stand_beside_it():
+    rows = runs(run(70, untrained=0.4, pixels=0.55), run(74, seed=1, untrained=0.5, pixels=0.55))
+    table = tables._accuracy(rows, ["method.name"])
+    assert table[["accuracy %", "raw pixels %", "untrained %", "chance %"]].to_numpy().tolist() == [[72, 55, 45, 10]]
+
+
+def test_baselines_own_rows_are_no_rows_of_a_table():
+    rows = runs(run(70), run(40, experiment="baselines", arm="untrained"))
+    assert results.trained(rows)["accuracy"].tolist() == [0.7]
+
+
 # --- time to a target -------------------------------------------------------------------------------------------------
 
 

@@ -1,10 +1,12 @@
 """A run's saved part: what was saved comes back, other code's is dropped, and saving never takes over its share."""
 
-import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from entia import store, unfinished
 from entia.unfinished import Unfinished
@@ -21,14 +23,14 @@ def run(tmp_path) -> Unfinished:
 
 def test_what_was_saved_comes_back(run):
     assert run.load() == ([], None)
-    run.save(ROWS, STATE)
+    run.save(ROWS, lambda: STATE)
     rows, state = run.load()
     assert rows == ROWS and state.keys() == STATE.keys()
     assert all(torch.equal(state[name], STATE[name]) for name in STATE)
 
 
 def test_what_other_code_left_is_removed_and_not_used(run, tmp_path):
-    run.save(ROWS, STATE)
+    run.save(ROWS, lambda: STATE)
     run.keep(1, STATE)
     assert Unfinished(tmp_path / "cell.safetensors", HEAD | {"code": "b"}).load() == ([], None)
     assert not run.folder.exists()
@@ -41,42 +43,42 @@ def test_kept_weights_are_named_by_epoch_and_outlive_a_run(run, tmp_path):
     assert list(kept) == ["00003/weight", "00012/weight"] and kept["00003/weight"].sum() == 2
 
 
-def test_a_slow_save_puts_off_the_next_ones_until_it_was_its_share_of_the_time(run, monkeypatch):
-    clock = itertools.count()  # every look at the clock is a second later: a save takes one
-    monkeypatch.setattr(unfinished, "time", SimpleNamespace(monotonic=clock.__next__))
-    saved: list[int] = []
-    for epoch in range(1, 100):
-        run.save([{"epoch": epoch}], STATE)
-        if run.pending is None:
-            saved.append(epoch)
-    gaps = [b - a for a, b in itertools.pairwise(saved)]
-    assert saved[0] == 1 and len(gaps) >= 2 and min(gaps) >= unfinished.SHARE - 3
+@given(st.floats(0.001, 100), st.lists(st.floats(0.001, 1000), min_size=1, max_size=60), st.integers(0, 1 << 34))
+def test_saving_takes_its_share_of_the_time_and_a_kill_costs_no_more_than_that_many_saves(cost, epochs, size):
+    """Whatever an epoch takes: saves are told by the clock. The first is told by the size of what is to be saved."""
+    now, spent, saved_at, first = 0.0, 0.0, 0.0, size / unfinished.RATE
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unfinished, "time", SimpleNamespace(monotonic=lambda: now))
+        run = Unfinished(Path("cell.safetensors"), HEAD)
+
+        def write(*_) -> None:
+            nonlocal now
+            now += cost
+
+        patch.setattr(store, "write_tensors", write)
+        for seconds in epochs:
+            now += seconds
+            known = first if run.cost is None else cost
+            if run.is_due(size):
+                assert now - saved_at >= unfinished.SHARE * known * (1 - 1e-9)
+                run.save(ROWS, dict)
+                spent, saved_at = spent + cost, now
+            else:
+                assert now - saved_at <= unfinished.SHARE * known + seconds
+    if cost <= first:
+        assert spent <= now / unfinished.SHARE * (1 + 1e-9)
 
 
-def test_what_was_put_off_is_saved_when_asked(run):
-    run.next = float("inf")
-    run.save(ROWS, STATE)
-    assert not run.state.exists()
-    run.flush()
-    assert run.load()[0] == ROWS and run.pending is None
-
-
-def test_a_flush_within_a_write_leaves_the_write_alone(run, monkeypatch):
-    """As a signal that comes while the state is being written."""
-    real, written = store.write_tensors, []
-
-    def interrupted(*arguments) -> None:
-        run.flush()
-        written.append(arguments[0])
-        real(*arguments)
-
-    monkeypatch.setattr(store, "write_tensors", interrupted)
-    run.save(ROWS, STATE)
-    assert written == [run.state] and run.load()[0] == ROWS
+def test_the_state_is_asked_for_when_it_is_saved_and_never_else(run):
+    asked = []
+    run.last = float("inf")
+    assert not run.is_due(1) and not asked
+    run.save(ROWS, lambda: asked.append(1) or STATE)
+    assert asked == [1]
 
 
 def test_a_removed_run_leaves_nothing(run):
-    run.save(ROWS, STATE)
+    run.save(ROWS, lambda: STATE)
     run.keep(1, STATE)
     run.remove()
     run.remove()

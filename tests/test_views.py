@@ -23,6 +23,7 @@ PLAIN = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "flip": 0.0, "jitte
 FULL = {"blur": 0.5, "solarise": 0.2, "erase": 0.25}
 RANGE = {"mean": (0.0,), "std": (255.0,)}
 """Leaves views in [0, 1]."""
+MIDDLE = {"mean": (127.5,), "std": (127.5,)}
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ def augment(
     pixels: Tensor, index: Tensor | None = None, count: int = 2, seed: int = 0, epoch: int = 0, **policy: object
 ) -> Tensor:
     index = torch.arange(len(pixels)) if index is None else index
-    return views.augment(pixels, index, count, Augmentation(**policy), seed, epoch)
+    return views.augment(pixels, index, count, Augmentation(**(MIDDLE | policy)), seed, epoch)
 
 
 # The random source
@@ -218,7 +219,7 @@ def test_erasing_agrees_with_torchvision(images: Tensor) -> None:
 def test_crop_and_flip_agree_with_torchvision(side: int, size: int) -> None:
     images = blobs(40, side)
     images[20:] = torch.randint(0, 256, images[20:].shape, dtype=torch.uint8)
-    policy = Augmentation(size=size, crop_scale=(0.05, 1.0))
+    policy = Augmentation(size=size, crop_scale=(0.05, 1.0), **MIDDLE)
     drawn = views.draw(torch.arange(40), 2, policy, 0, 0, (3, side, side))
     ours = views.crop(images, drawn.crop, drawn.flip, size)
     expected = [
@@ -423,7 +424,7 @@ def test_every_image_view_epoch_and_seed_has_its_own_draws(photographs: Tensor) 
 
 
 def test_an_epoch_may_be_a_tensor(photographs: Tensor) -> None:
-    a = views.augment(photographs[:4], torch.arange(4), 2, Augmentation(), 1, torch.tensor(7))
+    a = views.augment(photographs[:4], torch.arange(4), 2, Augmentation(**MIDDLE), 1, torch.tensor(7))
     assert torch.equal(a, augment(photographs[:4], seed=1, epoch=7))
 
 
@@ -439,7 +440,7 @@ def test_a_policy_of_nothing_gives_the_normalised_image(request: pytest.FixtureR
     mean, std = torch.tensor([125.0, 122, 113])[: pixels.shape[1]], torch.tensor([51.0, 50, 52])[: pixels.shape[1]]
     policy = PLAIN | {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
     x = augment(pixels, count=3, **policy)
-    assert torch.equal(x, views.clean(pixels, Augmentation(**policy)).expand(3, -1, -1, -1, -1))
+    assert torch.equal(x, views.clean(pixels, Augmentation(**(MIDDLE | policy))).expand(3, -1, -1, -1, -1))
     expected = F().normalize(pixels.float(), mean.tolist(), std.tolist())
     assert (x - expected).abs().max() < 1e-5
 
@@ -464,7 +465,7 @@ def test_turning_one_operator_on_leaves_the_others_draws_alone() -> None:
 def test_operators_that_the_policy_never_uses_have_no_parameters() -> None:
     none = views.draw(torch.arange(4), 2, Augmentation(**PLAIN), 0, 0, (3, 32, 32))
     assert all(x is None for x in none)
-    grey = views.draw(torch.arange(4), 2, Augmentation(**FULL), 0, 0, (1, 28, 28))
+    grey = views.draw(torch.arange(4), 2, Augmentation(**FULL, **MIDDLE), 0, 0, (1, 28, 28))
     assert [name for name, x in grey._asdict().items() if x is None] == ["saturation", "hue", "greyscale"]
     still = views.draw(torch.arange(4), 2, Augmentation(hue=0.0, brightness=0.0), 0, 0, (3, 32, 32))
     assert (still.hue, still.brightness) == (None, None)
@@ -501,7 +502,7 @@ def test_the_whole_of_augment_compiles_into_one_graph(photographs: Tensor) -> No
     unchecked = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(unchecked)
     compiled = torch.compile(unchecked.augment, fullgraph=True, backend="eager")
-    policy = Augmentation(**FULL)
+    policy = Augmentation(**FULL, **MIDDLE)
     for epoch in (0, 1):
         view = compiled(photographs[:4], torch.arange(4), 2, policy, 0, torch.tensor(epoch))
         assert torch.equal(view, augment(photographs[:4], epoch=epoch, **FULL))

@@ -36,8 +36,7 @@ def make_study(folder: Path) -> Path:
         copy(ROOT / name, folder / name)
     (folder / "profiles").symlink_to("workflow/profiles")
     shutil.copytree(ROOT / "data/reported", folder / "data/reported")
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
-    raw["scale"] = "laptop"
+    raw = yaml.safe_load((ROOT / "tests/params.yaml").read_text())
     raw["scales"]["laptop"] = {
         "defaults": {
             "subset": {"dataset": "mnist5k", "limit": 300},

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from entia import check, config, store
+from entia import adopted, check, config, store
 from entia.check import STAGES
 from entia.config import Embed, Pretrain, Problem, Readout, Stage
 from entia.plan import Plan
@@ -18,6 +18,7 @@ def adopt(plan: Plan, data: Path) -> int:
     Raises `Problem`, and records nothing, if any is damaged, foreign or of older code, or lies there without what it
     was made from: then it is not known from what it was made.
     """
+    plan = adopted.to_make(plan, data)  # what was made elsewhere cannot be recorded: what it was made from is not here
     found = {finding.file: finding for finding in check.check(plan, data)}
     wrong = [f"{of.file}: {of.state} ({of.why})" for of in found.values() if of.state not in ("current", "missing")]
     if wrong:

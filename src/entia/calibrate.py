@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 STARTED = ("subset", "pretrain", "readout", "report")
 """Stages whose start is timed. Embedding starts as pretraining does."""
 JOB = """
-import subprocess, time
+import subprocess, sys, time
 from entia import job, plan
 job.start()
 for _ in range(2):
     begin = time.perf_counter()
-    subprocess.run(["python", "-m", "entia.job", "pretrain", "--help"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "entia.job", "pretrain", "--help"], check=True, stdout=subprocess.DEVNULL)
     plan.load("params.yaml")
 print(time.perf_counter() - begin)
 """

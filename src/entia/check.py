@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from entia import config, provenance, store
+from entia import adopted, config, provenance, store
+from entia.adopted import Origin
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.plan import Plan
 
@@ -23,7 +24,7 @@ RAW = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"} | {
     name: f"{name}.npz" for name in config.DATASETS if name.endswith("mnist")
 }
 SHIPPED = ("mnist5k", "optdigits")  # inside packages
-State = Literal["current", "older code", "missing", "foreign", "damaged"]
+State = Literal["current", "older code", "missing", "weights not here", "foreign", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,12 @@ def check(plan: Plan, data: Path, read_raw: bool = False) -> Iterator[Finding]:
     `read_raw`: raw data that are there are read too, and their checksums compared with the subsets'.
     """
     raw: dict[str, str] = {}
+    away, to_make = adopted.cells(plan, data), adopted.to_make(plan, data)
     for step in STAGES:
-        for stage in plan.of(step).values():
+        for name, stage in plan.of(step).items():
             finding = _checked(step, stage, data, raw)
+            if finding.state == "missing" and name not in to_make.of(step):
+                finding = _away(finding.file, stage, away)
             if read_raw and isinstance(stage, Subset) and not finding.is_wrong:
                 finding = _checked_raw(stage, data, raw) or finding
             yield finding
@@ -107,6 +111,16 @@ def _checked(step: str, stage: Stage, data: Path, raw: dict[str, str]) -> Findin
     if head["code"] != provenance.stage_code(step, stage):
         return Finding(file, "older code", "`snakemake --cores all` makes it anew")
     return Finding(file, "current")
+
+
+def _away(file: Path, stage: Stage, away: Mapping[str, Origin]) -> Finding:
+    """The finding of what adopted cells alone would need."""
+    origin = away.get(config.name(stage))
+    if origin is None or not isinstance(stage, Pretrain):
+        return Finding(file, "weights not here", "nothing else needs it")
+    code = "" if origin.code == provenance.stage_code("pretrain", stage) else ", by older code"
+    why = f"trained elsewhere: {adopted.described(origin)}, on {origin.machine}{code}; to train it here, delete"
+    return Finding(file, "weights not here", f"{why} its readout")
 
 
 def _checked_raw(stage: Subset, data: Path, raw: Mapping[str, str]) -> Finding | None:

@@ -5,7 +5,9 @@ prints it) or its key alone. Heavy libraries are imported where a command needs 
 """
 
 import argparse
+import functools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import check, cluster, overview, plan, provenance, stages, store
+from entia import adopted, check, cluster, overview, plan, provenance, stages, store
 from entia.config import Problem
 from entia.stages import DATA
 
@@ -79,31 +81,37 @@ def _parser() -> argparse.ArgumentParser:
     calibrating.add_argument(
         "--at-once", type=_count, metavar="N", help="cells at once (default: as many as `snakemake --cores all` runs)"
     )
-    command("subset", lambda a: _stage(a, "subset", stages.subset), "pack a data set's images into data/subset/", cell)
-    command(
-        "pretrain", lambda a: _stage(a, "pretrain", stages.pretrain), "pretrain one cell into data/checkpoints/", cell
-    )
-    command(
-        "embed",
-        lambda a: _stage(a, "embed", stages.embed),
-        "embed images by a cell's encoders into data/embeddings/",
-        cell,
-    )
-    command(
-        "readout",
-        lambda a: _stage(a, "readout", stages.readout),
-        "read labels out of embeddings into data/readouts/",
-        cell,
-    )
-    command("report", report, "draw one table or figure from the readouts", ("artefact", "its id, such as MV-T1"))
-    command("claims", claims_, "judge the papers' claims from the readouts")
-    command("index", index, "assemble index.html, the page of all tables and figures")
-    command("results", results_, "print a table, and where everything lies", ("artefact?", "its id; the first if none"))
+    for step, run, text in (
+        ("subset", stages.subset, "pack a data set's images into data/subset/"),
+        ("pretrain", stages.pretrain, "pretrain one cell into data/checkpoints/"),
+        ("embed", stages.embed, "embed images by a cell's encoders into data/embeddings/"),
+        ("readout", stages.readout, "read labels out of embeddings into data/readouts/"),
+    ):
+        _scale(command(step, functools.partial(_stage, step, run), text, cell))
+    drawing = ("artefact", "its id, such as MV-T1")
+    _scale(command("report", report, "draw one table or figure from the readouts", drawing))
+    _scale(command("claims", claims_, "judge the papers' claims from the readouts"))
+    _scale(command("index", index, "assemble index.html, the page of all tables and figures"))
+    shown = ("artefact?", "its id; the first if none")
+    _scale(command("results", results_, "print a table, and where everything lies", shown))
     command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
-    command("adopt", adopt_, "have Snakemake take up what was made without it: all that `check` calls current")
+    adopting = "have Snakemake take up what was made without it: all that `check` calls current"
+    command(
+        "adopt", adopt_, adopting, ("archive?", "take up the archive of `entia run` on another machine, and draw it")
+    )
+    running = command("run", run_, "make a study without Snakemake, on a borrowed machine, and pack what came out")
+    _scale(running)
+    running.add_argument(
+        "--seconds", type=_count, metavar="N", help="end, packed, in so many (default: when all is made)"
+    )
+    each = "processes that train on each GPU, or on the CPU (default: one a GPU; without any, one a core)"
+    running.add_argument("--workers", type=_count, metavar="N", help=each)
+    running.add_argument("--archive", type=Path, metavar="FILE", help="what it packs (default: entia-SCALE.tar.gz)")
+    running.add_argument("--weights", action="store_true", help="pack the encoders' weights too")
     checking = command(
         "check", check_artefacts, "say of each artefact whether it is whole, and of today's config, code and data"
     )
+    _scale(checking)
     checking.add_argument("--quiet", action="store_true", help="name what is damaged or foreign, nothing else")
     checking.add_argument("--raw", action="store_true", help="read the raw data too, and compare their checksums")
     pruning = command("prune", prune, "list what the plan no longer names in data/, and remove it if you say yes")
@@ -127,11 +135,15 @@ def _count(text: str) -> int:
     return number
 
 
-def _stage(arguments: argparse.Namespace, stage: str, run: Callable[[Any], None]) -> None:
-    found = plan.load(PARAMS).of(stage)
+def _stage(stage: str, run: Callable[[Any], None], arguments: argparse.Namespace) -> None:
+    planned = plan.load(PARAMS, arguments.scale)
+    found = planned.of(stage)
     matching = [found[name] for name in found if name == arguments.cell or name.rsplit("-", 1)[1] == arguments.cell]
     if not matching:
-        raise Problem(f"{arguments.cell}: no such {stage} in params.yaml at this scale; `entia plan` lists them")
+        raise Problem(
+            f"{arguments.cell}: no such {stage} in params.yaml at {planned.scale} scale; `entia plan` lists them, "
+            "`--scale` names another"
+        )
     run(matching[0])
 
 
@@ -152,29 +164,36 @@ def _frame(found: plan.Plan, rows: tuple[plan.Row, ...]) -> "pd.DataFrame":
 
 def report(arguments: argparse.Namespace) -> None:
     """Draws one table or figure."""
-    found = plan.load(PARAMS)
-    asked = _report(found, arguments.artefact)
-    rows = _frame(found, found.rows[arguments.artefact])
+    _draw(plan.load(PARAMS, arguments.scale), arguments.artefact)
+
+
+def _draw(found: plan.Plan, artefact: str) -> None:
+    asked = _report(found, artefact)
+    rows = _frame(found, found.drawn(artefact))
     if asked.table:
         from entia import tables
 
-        for ending, text in tables.draw(asked, rows, found.scale, arguments.artefact).items():
-            store.write_text(found.folder / "tables" / f"{arguments.artefact}.{ending}", text)
+        for ending, text in tables.draw(asked, rows, found.scale, artefact).items():
+            store.write_text(found.folder / "tables" / f"{artefact}.{ending}", text)
     else:
         from entia import figures
 
         figure = figures.draw(asked, rows, found.scale)
         for ending in figures.ENDINGS:
-            with store.whole(found.folder / "figures" / f"{arguments.artefact}.{ending}") as temporary:
+            with store.whole(found.folder / "figures" / f"{artefact}.{ending}") as temporary:
                 figures.save(figure, temporary, ending)
 
 
 def claims_(arguments: argparse.Namespace) -> None:
     """Writes claims.md and claims.json."""
+    _judge(plan.load(PARAMS, arguments.scale))
+
+
+def _judge(found: plan.Plan) -> None:
     from entia import claims
 
-    found = plan.load(PARAMS)
-    rows = tuple(dict.fromkeys(row for part in found.rows.values() for row in part if claims.reads(row.experiment)))
+    shown = (row for artefact in found.rows for row in found.drawn(artefact))
+    rows = tuple(dict.fromkeys(row for row in shown if claims.reads(row.experiment)))
     verdicts = claims.judge(_frame(found, rows), found.scale)
     for ending, text in claims.render(verdicts, found.scale).items():
         store.write_text(found.folder / f"claims.{ending}", text)
@@ -182,9 +201,12 @@ def claims_(arguments: argparse.Namespace) -> None:
 
 def index(arguments: argparse.Namespace) -> None:
     """Writes index.html."""
+    _assemble(plan.load(PARAMS, arguments.scale))
+
+
+def _assemble(found: plan.Plan) -> None:
     from entia import page
 
-    found = plan.load(PARAMS)
     claims = (found.folder / "claims.md").read_text()
     speed = Path("reports/benchmarks/ratios.md")
     text = page.html(
@@ -193,13 +215,14 @@ def index(arguments: argparse.Namespace) -> None:
         claims,
         speed.read_text() if speed.exists() else "",
         os.path.relpath(speed.parent, found.folder),
+        adopted.note(found, DATA),
     )
     store.write_text(found.folder / "index.html", text)
 
 
 def results_(arguments: argparse.Namespace) -> None:
     """Prints one table, and where everything lies."""
-    found = plan.load(PARAMS)
+    found = plan.load(PARAMS, arguments.scale)
     tables = _tables(found)
     chosen = arguments.artefact or next(iter(tables))
     if chosen not in tables:
@@ -224,9 +247,12 @@ def _tables(found: plan.Plan) -> dict[str, str]:
 
 def _plan(arguments: argparse.Namespace) -> None:
     found = plan.load(PARAMS, arguments.scale)
+    for notice in found.notices:
+        print(f"entia: {PARAMS}: {notice}", file=sys.stderr)
     calibration, about = overview.calibration(CALIBRATION, arguments.calibration)
     if arguments.commands:
-        print("\n".join(overview.commands(found, DATA, overview.current(DATA, provenance.stage_code), calibration)))
+        left = adopted.to_make(found, DATA)
+        print("\n".join(overview.commands(left, DATA, overview.current(DATA, provenance.stage_code), calibration)))
     elif arguments.profile is not None:
         given = calibration if arguments.calibration else None  # this machine's is none of a cluster's
         print(overview.on_cluster(found, DATA, cluster.read(arguments.profile), arguments.gpus, given))
@@ -250,11 +276,32 @@ def calibrate_(arguments: argparse.Namespace) -> None:
 
 
 def adopt_(arguments: argparse.Namespace) -> None:
-    """Has Snakemake record what was made without it."""
-    from entia import adopt
+    """Has Snakemake record what was made without it; or takes up an archive of another machine, and draws it."""
+    if arguments.archive is None:
+        from entia import adopt
 
-    count = adopt.adopt(plan.load(PARAMS), DATA)
-    print(f"{count} artefacts taken up; `snakemake --cores all` makes what is missing and draws tables and figures")
+        count = adopt.adopt(plan.load(PARAMS), DATA)
+        print(f"{count} artefacts taken up; `snakemake --cores all` makes what is missing and draws tables and figures")
+        return
+    from entia import archive
+
+    found, taken, ours = archive.take_up(Path(arguments.archive), functools.partial(plan.load, PARAMS), DATA)
+    drawn = adopted.drawable(found, DATA)
+    for artefact in drawn.reports:
+        _draw(drawn, artefact)
+    _judge(drawn)
+    _assemble(drawn)
+    print(overview.taken_up(found, drawn, DATA, taken, ours))
+
+
+def run_(arguments: argparse.Namespace) -> None:
+    """Makes as much of a study as the time allows, and packs it."""
+    from entia import borrowed
+
+    found = plan.load(PARAMS, arguments.scale)
+    target = arguments.archive or Path(f"entia-{found.scale}.tar.gz")
+    wanted = borrowed.Wanted(arguments.seconds or math.inf, arguments.workers, target, arguments.weights)
+    sys.exit(borrowed.run(found, DATA, wanted))
 
 
 def _report(found: plan.Plan, artefact: str) -> plan.Report:
@@ -295,7 +342,7 @@ def metrics(arguments: argparse.Namespace) -> None:
 
 def check_artefacts(arguments: argparse.Namespace) -> None:
     """Prints what each planned artefact is, and ends with exit code 1 if one is damaged or foreign."""
-    found = list(check.check(plan.load(PARAMS), DATA, arguments.raw))
+    found = list(check.check(plan.load(PARAMS, arguments.scale), DATA, arguments.raw))
     for finding in found:
         if finding.is_wrong or not arguments.quiet:
             print(f"{finding.state:10}  {finding.file}" + (f"  ({finding.why})" if finding.why else ""))
@@ -307,7 +354,7 @@ def check_artefacts(arguments: argparse.Namespace) -> None:
 
 def prune(arguments: argparse.Namespace) -> None:
     """Lists what no plan names, and removes it once confirmed; what no DVC remote holds only when asked for."""
-    scales = [plan.load(PARAMS).scale] if arguments.other_scales else plan.SCALES
+    scales = [plan.load(PARAMS).scale] if arguments.other_scales else plan.scales(PARAMS)
     files = check.unplanned((plan.load(PARAMS, scale) for scale in scales), DATA)
     saved = check.stored_elsewhere(Path.cwd()) if files else set[Path]()
     for file in files:

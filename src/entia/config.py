@@ -4,7 +4,9 @@
 it; the slug is for people and is never parsed. Nothing here imports torch, so that the Snakefile can import it.
 """
 
+import functools
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -14,6 +16,7 @@ from msgspec import Meta, Struct
 Count = Annotated[int, Meta(ge=1, description="a positive whole number")]
 Several = Annotated[int, Meta(ge=2, description="a whole number, two or more")]
 Whole = Annotated[int, Meta(ge=0, description="a whole number, zero or more")]
+Seed = Annotated[int, Meta(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")]
 Share = Annotated[float, Meta(gt=0, le=1, description="a number above 0, at most 1")]
 Held = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")]
 Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
@@ -25,6 +28,10 @@ DATASETS = (
     *("pneumoniamnist", "pathmnist", "dermamnist", "bloodmnist"),
 )
 FOLDER = "image_folder/"
+NAMED = re.compile(r"(\w[\w .+-]*(?<! )/)*\w[\w .+-]*(?<! )")
+"""What an image folder's NAME may be: then it leads nowhere but below data/raw, and no shell or template reads it."""
+LONGEST = 100
+"""Characters of a NAME."""
 
 
 class Problem(Exception):
@@ -52,11 +59,17 @@ class Subset(Config, frozen=True):
     """True: the fraction is taken in every class; False: over all images (the papers' CIFAR and STL fractions)."""
     validation: Held = 0.1
     """Share of the training pool held out of pretraining and readout, for choosing weights and penalties."""
-    seed: Whole = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS and not self.dataset.startswith(FOLDER):
             raise ValueError(f"dataset: {self.dataset!r} is not one of {', '.join(DATASETS)} or {FOLDER}NAME")
+        folder = self.dataset.removeprefix(FOLDER)
+        if self.dataset not in DATASETS and not (len(folder) <= LONGEST and NAMED.fullmatch(folder)):
+            raise ValueError(
+                f"dataset: {self.dataset!r}: NAME is a folder below data/raw, of at most {LONGEST} letters, digits, "
+                "spaces and . _ + -, beginning with a letter or digit; rename the folder"
+            )
         if self.dataset.startswith(FOLDER) and self.side is None:
             raise ValueError(f"side: {self.dataset} needs a number of pixels a side, such as side: 64")
 
@@ -82,9 +95,9 @@ class Augmentation(Config, frozen=True):
     solarise_threshold: Probability = 0.5
     """As a share of the brightest value: 128/255 in the papers' ImageNet-100 runs."""
     erase: Probability = 0.0
-    mean: tuple[float, ...] = (127.5,)
-    """Per channel, in 0 to 255; one number serves every channel."""
-    std: tuple[Positive, ...] = (127.5,)
+    mean: tuple[float, ...] | None = None
+    """Per channel, in 0 to 255; one number serves every channel. None: the subset's training images', as measured."""
+    std: tuple[Positive, ...] | None = None
 
 
 class Crops(Config, frozen=True):
@@ -101,14 +114,15 @@ class Encoder(Config, frozen=True):
     """The network whose pooled output is the embedding."""
 
     name: Literal[
-        "narrow_resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+        "narrow_resnet", "strided_resnet", "pixels", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
         "wide_resnet50_2", "resnext50_32x4d", "densenet121", "convnext_tiny", "convnext_small", "convnext_base",
         "swin_t", "swin_s", "vit_b_16", "alexnet", "mlp_mixer_8", "mlp_mixer_12",
     ]  # fmt: skip
-    """narrow_resnet is ours; mlp_mixer_8 and mlp_mixer_12 (blocks: the DIET papers' on CIFAR and elsewhere) are timm's;
-    the others are torchvision's."""
+    """narrow_resnet and strided_resnet (which halves an image in its first layer) are ours; mlp_mixer_8 and
+    mlp_mixer_12 (blocks: the DIET papers' on CIFAR and elsewhere) are timm's; pixels is no network but the image
+    itself, `width` pixels a side, a baseline; the others are torchvision's."""
     width: Count = 64
-    """Channels of the first stage. The later stages have 2, 4 and 8 times as many."""
+    """Channels of the first stage. The later stages have 2, 4 and 8 times as many (strided_resnet: 2 and 4)."""
     stem: Literal["small", "imagenet"] = "small"
     """small: 3 × 3 convolution with stride 1 and no max-pool, for ResNets alone; imagenet: the network's own."""
     stem_padding: Whole = 1
@@ -214,6 +228,10 @@ class Supervised(Config, frozen=True, tag_field="name", tag="supervised"):
     smoothing: Held = 0.0
 
 
+class Untrained(Config, frozen=True, tag_field="name", tag="untrained"):
+    """A baseline: the encoder as it starts, its batch-norm statistics those of the training images."""
+
+
 class BYOL(Config, frozen=True, tag_field="name", tag="byol"):
     """BYOL (2006.07733), for any number of views: a predictor's output against the target network's projection."""
 
@@ -244,7 +262,10 @@ class MoCo(Config, frozen=True, tag_field="name", tag="moco"):
 MultiView = BarlowTwins | VICReg | SimCLR | SpectralContrastive
 """Methods whose loss is a function of the views' projections alone."""
 
-Method = MultiView | Diet | SDiet | Supervised | BYOL | MoCo
+Method = MultiView | Diet | SDiet | Supervised | BYOL | MoCo | Untrained
+
+ONE_VIEW = (Diet, SDiet, Supervised, Untrained)
+"""Methods that train on any number of views, one included."""
 
 COURSES = {"diet_i": (10.0, 0.0, 0.0, 0.001), "diet_ii": (5.0, 0.001, 10.0, 0.005), "diet_iii": (5.0, 0.0, 0.0, 0.005)}
 """The three candidates for DIET's schedule (spec §2.1, where they have these numbers). Epochs of linear warm-up, share
@@ -288,7 +309,7 @@ class Pretrain(Config, frozen=True):
     method: Method
     optimizer: Optimizer
     views: Count
-    """Two or more for methods that compare views; diet, sdiet and supervised train on any number, one included."""
+    """Two or more for methods that compare views; `ONE_VIEW` are content with one."""
     epochs: Count
     """Passes over the unique images; an epoch of K views processes K view-images an image."""
     batch: Count
@@ -305,10 +326,16 @@ class Pretrain(Config, frozen=True):
     """bfloat16: autocast in the encoder and projector; losses are float32 always."""
     threads: Count = 1
     """Threads on a CPU. They change a sum's last bits, so they are part of what fixes a result."""
-    seed: Whole = 0
+    seed: Seed = 0
     online_probe: bool = False
     """A linear layer (with bias) trained on labels along the way, on the detached embeddings of the augmented views, by
     the same optimiser, rate and schedule (DIET spec §3.1). The encoder is the same with and without it."""
+    recompute: bool = False
+    """True: of each block of the encoder its input alone is kept for the backward pass, which computes the rest again:
+    the same numbers in a fraction of the memory, for about a third more time. Such a cell is not compiled."""
+    deterministic: bool = False
+    """True: a GPU computes by kernels that give the same bits twice, and the cell is not compiled. What that costs has
+    not been measured. On a CPU it changes nothing."""
 
     def __post_init__(self) -> None:
         for problem in _cross_field(self):
@@ -354,7 +381,7 @@ class AdamProbe(Config, frozen=True, tag_field="name", tag="adam"):
     epochs: Count = 200
     batch: Count = 512
     smoothing: Held = 0.1
-    seed: Whole = 0
+    seed: Seed = 0
 
 
 class MLPProbe(Config, frozen=True, tag_field="name", tag="mlp"):
@@ -367,7 +394,7 @@ class MLPProbe(Config, frozen=True, tag_field="name", tag="mlp"):
     epochs: Count = 100
     batch: Several = 256
     smoothing: Held = 0.0
-    seed: Whole = 0
+    seed: Seed = 0
 
 
 class Neighbours(Config, frozen=True, tag_field="name", tag="neighbours"):
@@ -391,10 +418,14 @@ Stage = Subset | Pretrain | Embed | Readout
 
 
 def features(encoder: Encoder) -> int:
-    """Width of the embedding."""
+    """Width of the embedding. Of pixels that of three channels, the most there are."""
     match encoder.name:
         case "narrow_resnet":
             return 8 * encoder.width
+        case "strided_resnet":
+            return 4 * encoder.width
+        case "pixels":
+            return 3 * encoder.width**2
         case "resnet18" | "resnet34":
             return 512
         case "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
@@ -431,9 +462,30 @@ def head_bytes(config: Pretrain, count: int) -> int:
             return 0
 
 
+@functools.cache  # a plan names a cell once for every artefact, embedding and readout of it
 def key(config: Stage) -> str:
-    """Ten hex digits of the SHA-256 of the config's canonical JSON (sorted keys, every field)."""
-    return hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()[:10]
+    """Ten hex digits of the SHA-256 of the config's canonical JSON: sorted keys, without the fields at their default.
+
+    So a new field renames nothing as long as its default is what was done before.
+    """
+    return hashlib.sha256(msgspec.json.encode(_said(config), order="sorted")).hexdigest()[:10]
+
+
+def _said(config: Struct) -> dict[str, object]:
+    """A config's fields that differ from their default, and its tag where it has one."""
+    kind = config.__struct_config__
+    said: dict[str, object] = {kind.tag_field: kind.tag} if kind.tag_field else {}
+    for name, default in _defaults(type(config)):
+        value = getattr(config, name)
+        if value != default:
+            said[name] = _said(value) if isinstance(value, Struct) else value
+    return said
+
+
+@functools.cache
+def _defaults(kind: type[Struct]) -> list[tuple[str, object]]:
+    """A struct's fields and their defaults, where a field has none one that no value equals."""
+    return [(field.name, field.default) for field in msgspec.structs.fields(kind)]
 
 
 def name(config: Stage) -> str:
@@ -446,6 +498,10 @@ def label(config: Stage) -> str:
     match config:
         case Subset():
             return f"{config.dataset} {_percent(config)} %"
+        case Pretrain(method=Untrained(), encoder=Encoder(name="pixels", width=width)):
+            return f"raw pixels, {width} a side, {label(config.subset)}"
+        case Pretrain(method=Untrained(), encoder=encoder):
+            return f"untrained {encoder.name}, width {encoder.width}, {label(config.subset)}, seed {config.seed}"
         case Pretrain():
             return (
                 f"{_method(config.method)}, {config.views} view{'s' * (config.views > 1)}{_crops(config)}, "
@@ -460,7 +516,9 @@ def label(config: Stage) -> str:
 def _slug(config: Stage) -> str:
     match config:
         case Subset():
-            return f"{config.dataset.replace('/', '_')}-{_percent(config)}pct"
+            return f"{_plain(config.dataset)}-{_percent(config)}pct"
+        case Pretrain(method=Untrained(), encoder=encoder):
+            return f"untrained-{encoder.name}{encoder.width}-{_slug(config.subset)}-s{config.seed}"
         case Pretrain():
             width = config.projector.width if config.projector.depth else 0
             views = f"v{config.views}" + (f"c{config.crops.views}" if config.crops else "")
@@ -472,6 +530,11 @@ def _slug(config: Stage) -> str:
             return f"{_slug(config.embed)}-{_tag(config.probe)}"
 
 
+def _plain(dataset: str) -> str:
+    """A data set's name as file systems and shells take it, and short: two such, beside the rest, stay below 255."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", dataset)[:50]
+
+
 def _is_transfer(config: Embed) -> bool:
     return config.on.dataset != config.pretrain.subset.dataset
 
@@ -479,12 +542,15 @@ def _is_transfer(config: Embed) -> bool:
 def _cross_field(config: Pretrain) -> Iterator[str]:
     """What is wrong between the fields of a cell."""
     method, optimizer = config.method, config.optimizer
-    if config.views == 1 and not isinstance(method, Diet | SDiet | Supervised):
-        yield f"views: 1 leaves {_tag(method)} nothing to compare; take 2 or more (diet, sdiet, supervised: 1 or more)"
+    if config.views == 1 and not isinstance(method, ONE_VIEW):
+        alone = ", ".join(_tag(kind) for kind in ONE_VIEW)
+        yield f"views: 1 leaves {_tag(method)} nothing to compare; take 2 or more ({alone}: 1 or more)"
     if config.crops and isinstance(method, BYOL | MoCo):
         yield f"crops: {_tag(method)}'s second network takes views of one size; leave crops out"
     if isinstance(method, MoCo) and method.queue < config.views * config.batch:
         yield f"method.queue: {method.queue} is less than a step's {config.views * config.batch} keys (views × batch)"
+    if config.recompute and config.encoder.name == "alexnet":
+        yield "recompute: alexnet has no blocks whose inputs alone could be kept; leave it out, or lower batch"
     if isinstance(method, SDiet) and optimizer.name != "adamw":
         yield f"optimizer.name: {optimizer.name!r}, but sdiet's head is trained by adamw; take adamw"
     if (
@@ -527,5 +593,5 @@ def _percent(config: Subset) -> str:
     return f"{100 * config.fraction:.4g}"
 
 
-def _tag(config: Struct) -> str:
+def _tag(config: Struct | type[Struct]) -> str:
     return str(config.__struct_config__.tag)

@@ -169,7 +169,7 @@ def cost(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
 
 def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str, tuple[str, str]]) -> pd.DataFrame:
     by = [name for name in _axes(found) if name != pick]
-    headings = AXES | {"chance": "chance %"}
+    headings = AXES | {name: tables.NAMES[name] for name in tables.BASELINES}
     if pick:
         on = "the validation split" if results.chosen_on(found) == "validation" else "the TEST split"
         headings |= {pick: f"{AXES[pick]} (best on {on})"}
@@ -185,7 +185,7 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
             "online, last %": ("online", "mean"),
             "online, best on test %": ("online_best", "mean"),
             "n": ("seed", "nunique"),
-            "chance": ("chance", "first"),
+            **{name: (name, "mean") for name in tables.BASELINES if name in found},
             **more,
         }
     )
@@ -196,7 +196,7 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
         "sd of best",
         "online, last %",
         "online, best on test %",
-        "chance",
+        *(name for name in tables.BASELINES if name in found),
     ]
     table[shares] = (100 * table[shares]).round(2)
     said = [_said(known, found, row) for row in table.to_dict("records")]
@@ -277,6 +277,7 @@ def _scatter(axes: Axes, rows: pd.DataFrame, column: str, shade: dict[float, tup
     for level, part in rows.groupby("method.smoothing"):
         name = f"a = {level:g}: {_rho_text(rho(part, column))}"
         axes.scatter(100 * part["accuracy"], part[column], s=16, color=shade[level], label=name, alpha=0.85, lw=0)
+    figures._floors(axes, rows, across="x")
     _below(axes, 2)
 
 
@@ -306,7 +307,7 @@ def sizes(rows: pd.DataFrame) -> Figure:
         ticks = sorted(map(float, part["images"].unique()))
         axes.set_xticks(ticks, [figures._count(tick) if tick >= 1000 else f"{tick:g}" for tick in ticks])
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-        figures._chance(axes, part)
+        figures._floors(axes, part)
         axes.legend(fontsize=8)
     figure.supxlabel("Last epoch. Both train on the same images and are tested on the whole test split.")
     return figure
@@ -358,7 +359,7 @@ def curves(rows: pd.DataFrame, along: str = "method.smoothing", panel: str = "en
                 _curve(axes, arm, "probe_accuracy", shade[value], "")
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         axes.set(xlabel="epoch", ylabel="test accuracy (%)", title=title)
-        figures._chance(axes, part)
+        figures._floors(axes, part)
         axes.legend(fontsize=7)
     figure.supxlabel(
         "Solid: a probe on frozen embeddings; dashed: the online probe. Bands: a standard deviation over seeds."
@@ -408,6 +409,7 @@ def batch(rows: pd.DataFrame) -> Figure:
             axes.set(xlabel="batch")
         for column in shown:
             top.plot([], [], styles[column], color="0.4", label=named[column])
+        figures._floors(top, part)
         _below(top, 3)
         _below(below, 3)
     figure.supxlabel(f"Best epochs are of the saved ones and chosen on the test split. Times on {machine}.")

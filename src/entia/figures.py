@@ -43,7 +43,7 @@ METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 def draw(report: Report, rows: pd.DataFrame, scale: str) -> Figure:
     """The figure that a report asks for, with its title and the conditions it was made under."""
-    options = report.options
+    options, rows = report.options, results.trained(rows)
     with mpl.rc_context(STYLE):
         match report.figure:
             case "width_curve":
@@ -106,7 +106,7 @@ def width_curve(rows: pd.DataFrame) -> Figure:
             _means(axes, kept, "projector.width", "accuracy", name, marker)
         axes.set(xlabel="projector width", ylabel="test accuracy (%)", title=title)
         _widths(axes, part["projector.width"])
-        _chance(axes, part)
+        _floors(axes, part)
         axes.legend()
     return figure
 
@@ -215,7 +215,7 @@ def convergence(rows: pd.DataFrame, show: str = "accuracy", beside: str = "minut
     rows = results.arm_names(results.unique(rows))
     against = {"minutes": _minutes, "view_images": _view_images}[beside]
     parts = list(_parts(rows, ["subset.dataset", "epochs"]))
-    figure, panels = _panels(len(parts), 2, key=rows["name"].nunique() / len(parts))
+    figure, panels = _panels(len(parts), 2, key=rows["name"].nunique() / len(parts) + len(FLOORS))
     for pair, (title, part) in zip(panels, parts, strict=True):
         _curves(pair[0], part, "epoch", show)
         pair[0].set(xlabel="epoch (one pass over the unique images)", title=_titled(title, _alike(part)))
@@ -234,7 +234,7 @@ def sample_efficiency(rows: pd.DataFrame) -> Figure:
     """
     rows = results.arm_names(results.unique(rows))
     parts = list(_parts(rows, ["subset.dataset", "epochs"]))
-    figure, panels = _panels(len(parts), 2, key=rows["name"].nunique() / len(parts))
+    figure, panels = _panels(len(parts), 2, key=rows["name"].nunique() / len(parts) + len(FLOORS))
     for (left, right, key), (title, part) in zip(panels, parts, strict=True):
         _curves(left, part, "epoch", "accuracy")
         left.set(xlabel="epoch (one pass over the arm's own images)", title=_titled(title, _alike(part)))
@@ -274,6 +274,7 @@ def _ends(axes: Axes, final: pd.DataFrame) -> None:
         for i, w in enumerate(widths)
     ]
     axes.legend(handles=shapes)
+    _floors(axes, final)
 
 
 def pareto(rows: pd.DataFrame) -> Figure:
@@ -308,6 +309,7 @@ def pareto(rows: pd.DataFrame) -> Figure:
             best["minutes"], best["error"], color=colour, lw=1.5, drawstyle="steps-post", label=f"frontier of {name}"
         )
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="test error (%)", title=title)
+    _floors(axes, rows, "error")
     _plain(axes)
     spent = rows.groupby("views").agg(images=("view_images", "max"), peak=("peak_mib", "max"))
     text = "; ".join(
@@ -338,7 +340,7 @@ def views_curve(rows: pd.DataFrame) -> Figure:
     axes.set(xscale="log", xlabel="views", ylabel="test accuracy (%)", title="equal epochs")
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    _chance(axes, final)
+    _floors(axes, final)
     axes.legend(fontsize=8)
     return figure
 
@@ -531,7 +533,7 @@ def _curves(axes: Axes, rows: pd.DataFrame, x: str, show: str) -> None:
         axes.xaxis.set_major_formatter(mpl.ticker.EngFormatter())
     if column == "accuracy":
         axes.set_ylabel(f"test {show} (%)")
-        _chance(axes, rows, show)
+        _floors(axes, rows, show)
 
 
 def _colour(views: object) -> str:
@@ -547,6 +549,10 @@ def _key(axes: Axes, rows: pd.DataFrame) -> None:
         spent = f"{_count(arm['view_images'].mean())} view-images, {arm['minutes'].mean():.3g} min"
         text = f"{name}: {spent}, peak {arm['peak_mib'].max():.0f} MiB, n = {arm['seed'].nunique()}"
         handles.append(mpl.lines.Line2D([], [], ls=style, color=_colour(one["views"]), marker=".", label=text))
+    for name, style in FLOORS.items():
+        if name in rows and rows[name].notna().any():
+            text = f"{'raw pixels' if name == 'pixels' else name}: {100 * rows[name].mean():.3g} %"
+            handles.append(mpl.lines.Line2D([], [], ls=style, color="0.5", label=text))
     axes.legend(handles=handles, loc="center", fontsize=8, handlelength=3, ncols=1)
 
 
@@ -554,23 +560,30 @@ def _count(number: float) -> str:
     return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k"
 
 
-def _chance(axes: Axes, rows: pd.DataFrame, show: str = "accuracy") -> None:
-    """Chance as a line where that costs the curves no more than half the axis, and in words where it would."""
-    chance = rows["chance"].iloc[0]
-    level = 100 * (chance if show == "accuracy" else 1 - chance)
-    low, high = axes.get_ylim()
-    if min(low, level) + 2 * (high - low) >= max(high, level):
-        axes.axhline(level, color="0.6", lw=0.8, ls=":", label="chance")
-    else:
-        axes.text(
-            0.98,
-            0.02,
-            f"chance ({level:g} %) is off the axis",
-            transform=axes.transAxes,
-            ha="right",
-            fontsize=7,
-            color="0.5",
-        )
+FLOORS = {"chance": ":", "untrained": "-.", "pixels": "--"}
+"""What an accuracy has to be better than, with the style of its line."""
+
+
+def _floors(axes: Axes, rows: pd.DataFrame, show: str = "accuracy", across: str = "y") -> None:
+    """Chance, the untrained encoder and raw pixels as grey lines on the axis `across`, or in words where they are far.
+
+    Each is the mean over the rows that have it. A line may cost the curves no more than half of the axis.
+    """
+    far: list[str] = []
+    for name, style in FLOORS.items():
+        if name not in rows or rows[name].isna().all():
+            continue
+        level = 100 * (rows[name].mean() if show == "accuracy" else 1 - rows[name].mean())
+        label = "raw pixels" if name == "pixels" else name
+        low, high = axes.get_ylim() if across == "y" else axes.get_xlim()
+        if min(low, level) + 2 * (high - low) >= max(high, level):
+            line = axes.axhline if across == "y" else axes.axvline
+            line(level, color="0.5", lw=0.9, ls=style, label=label, zorder=0)
+        else:
+            far.append(f"{label} {level:.3g} %")
+    if far:
+        text = f"off the axis: {', '.join(far)}"
+        axes.text(0.98, 0.02, text, transform=axes.transAxes, ha="right", fontsize=7, color="0.4")
 
 
 def _means(axes: Axes, rows: pd.DataFrame, x: str, y: str, name: str, marker: str, style: str = "-") -> None:

@@ -53,13 +53,18 @@ def start() -> None:
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         _snakemakes_end.append(
             subprocess.Popen(
-                ["python", "-m", "entia.job", "--serve"],
+                [sys.executable, "-m", "entia.job", "--serve"],
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
-                env={**os.environ, **one_thread, "PYTHONPATH": "src", PLACE: str(listener.fileno())},
+                env={**os.environ, **one_thread, "PYTHONPATH": _ours_first(), PLACE: str(listener.fileno())},
             )
         )
     os.environ[PLACE] = name
+
+
+def _ours_first() -> str:
+    """PYTHONPATH with `src` before what it held: packages may come by it."""
+    return os.pathsep.join(["src", *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 # --- the job --------------------------------------------------------------------------------------------------------

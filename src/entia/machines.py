@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from entia.config import Embed, Encoder, MLPProbe, Pretrain, Problem, Readout, Stage, Subset, features
+from entia.config import AdamProbe, Embed, Encoder, MLPProbe, Pretrain, Problem, Readout, Stage, Subset, features
 
 STOPPED = 75
 """Exit code of a cell that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h."""
@@ -28,9 +28,11 @@ MULTIPLY_ADDS = {
     "resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089, "resnet101": 7.801, "resnet152": 11.514,
     "wide_resnet50_2": 11.398, "resnext50_32x4d": 4.23, "densenet121": 2.834, "convnext_tiny": 4.456,
     "convnext_small": 8.684, "convnext_base": 15.355, "swin_t": 4.491, "swin_s": 8.741, "vit_b_16": 17.564,
-    "alexnet": 0.714, "narrow_resnet": 0.89, "mlp_mixer_8": 4.909, "mlp_mixer_12": 7.325,
+    "alexnet": 0.714, "narrow_resnet": 0.89, "strided_resnet": 0.149, "pixels": 0.0, "mlp_mixer_8": 4.909,
+    "mlp_mixer_12": 7.325,
 }  # fmt: skip
-"""10⁹ an image of 224 pixels a side, by torchvision's own tables. narrow_resnet: 64 wide, were its stem that large.
+"""10⁹ an image of 224 pixels a side, by torchvision's own tables. narrow_resnet, strided_resnet: 64 wide, were
+their stem that large.
 mlp_mixer: 256 patches of 14 pixels, each 3 · 14² · 512 to embed it and 2 · 512 · (2048 + 256) a block."""
 IMAGES = {
     "mnist5k": (4_000, 28), "optdigits": (1_433, 8), "cifar10": (50_000, 32), "cifar100": (50_000, 32),
@@ -122,6 +124,11 @@ def sizes(subset: Subset) -> tuple[int, int]:
     return max(1, round(images * subset.fraction)), subset.side or side
 
 
+def is_trained(stage: Readout) -> bool:
+    """Whether a readout's probe is trained by steps, which a GPU makes faster; the others are solved on a CPU."""
+    return isinstance(stage.probe, AdamProbe | MLPProbe)
+
+
 # --- GPUs ---------------------------------------------------------------------------------------------------------
 
 
@@ -141,7 +148,7 @@ def take_gpu(found: list[str], folder: Path | None = None) -> str | None:
     """
     for place in itertools.count() if found else ():
         for gpu in found:
-            mark = (folder or Path(tempfile.gettempdir())) / f"entia-{os.getuid()}-gpu-{gpu}-{place}.lock"
+            mark = _places(folder) / f"{_mark(gpu)}{place}.lock"
             handle = os.open(mark, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the handle stays open: that is what holds it
@@ -150,6 +157,31 @@ def take_gpu(found: list[str], folder: Path | None = None) -> str | None:
                 continue
             return gpu
     return None
+
+
+def sharing(gpu: str, folder: Path | None = None) -> int:
+    """How many processes of this user hold a GPU by `take_gpu` at this moment, the asking one among them."""
+    return sum(map(_is_held, _places(folder).glob(f"{_mark(gpu)}*.lock")))
+
+
+def _places(folder: Path | None) -> Path:
+    return folder or Path(tempfile.gettempdir())
+
+
+def _mark(gpu: str) -> str:
+    return f"entia-{os.getuid()}-gpu-{gpu}-"
+
+
+def _is_held(mark: Path) -> bool:
+    """Whether a mark is locked; for those who ask at once too, since they share the lock that tells."""
+    handle = os.open(mark, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 # --- one process a cell -------------------------------------------------------------------------------------------
@@ -188,20 +220,17 @@ def alone(mark: Path, busy: Callable[[], None]) -> Iterator[bool]:
 class Stop:
     """Whether SIGTERM or SIGUSR1 came: SLURM's before a time limit and when a job is preempted or cancelled."""
 
-    def __init__(self, asked: Callable[[], None]) -> None:
-        self.came, self._asked = False, asked
+    came = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Handles the first signal; those that follow change nothing, since the first is being heeded."""
-        if not self.came:
-            self.came = True
-            self._asked()
+        """Handles a signal: it is remembered."""
+        self.came = True
 
 
 @contextlib.contextmanager
-def stoppable(asked: Callable[[], None]) -> Iterator[Stop]:
-    """Within it SIGTERM and SIGUSR1 do not end the process but call `asked`, once, and are remembered."""
-    stop = Stop(asked)
+def stoppable() -> Iterator[Stop]:
+    """Within it SIGTERM and SIGUSR1 do not end the process but are remembered."""
+    stop = Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield stop

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from entia import cluster, config, estimate, machines, provenance, store
+from entia import adopted, cluster, config, estimate, machines, provenance, store
 from entia.adopt import parents
 from entia.check import STAGES
 from entia.config import Embed, Pretrain, Readout, Stage
@@ -34,6 +34,20 @@ def calibration(file: Path, asked: Path | None) -> tuple[Calibration | None, str
 def is_here(found: Calibration) -> bool:
     """Whether a calibration is this machine's: processor, cores, GPUs."""
     return found.host == provenance.machine() and found.gpus == len(machines.gpus())
+
+
+def taken_up(plan: Plan, drawn: Plan, data: Path, cells: Sequence[str], ours: Sequence[str]) -> str:
+    """What `entia adopt ARCHIVE` did: the cells, what is drawn from them, and what is not."""
+    away, made = adopted.cells(plan, data), {cell for artefact in drawn.rows for cell in drawn.cells(artefact)}
+    lines = [f"{plan.scale} scale: {len(cells)} cells taken up; " + (adopted.whence(away.values()) if away else "")]
+    if ours:
+        lines.append(f"{len(ours)} left out, since they were trained here: {', '.join(ours)}")
+    lines.append(f"{len(drawn.reports)} tables and figures drawn from {len(made)} of {len(plan.pretrains)} cells: ")
+    lines[-1] += str(plan.folder / "index.html")
+    if without := plan.reports.keys() - drawn.reports.keys():
+        lines.append(f"not drawn, for want of any readout: {', '.join(sorted(without))}")
+    lines.append(f"`snakemake` trains none of them again at scale: {plan.scale}; `entia check` names them")
+    return "\n".join(lines)
 
 
 # --- artefacts ----------------------------------------------------------------------------------------------------
@@ -215,9 +229,11 @@ def commands(plan: Plan, data: Path, is_current: Callable[[Stage], bool], found:
         cell = estimate.cell_of(stage)
         return int(step != "subset"), position.get(config.name(cell), 0), STAGES.index(step)
 
-    stages = [f"entia {step} {config.name(stage)}" for step, stage in sorted(left.values(), key=order)]
-    drawings = [*(f"entia report {artefact}" for artefact in plan.reports), "entia claims", "entia index"]
-    return [_comes_to(plan, [stage for _, stage in left.values()], found), *stages, *drawings]
+    stages = [f"{step} {config.name(stage)}" for step, stage in sorted(left.values(), key=order)]
+    drawings = [*(f"report {artefact}" for artefact in plan.reports), "claims", "index"]
+    # with the scale: params.yaml's own may be another, or be switched before the last of them has run
+    calls = [f"entia {call} --scale {plan.scale}" for call in (*stages, *drawings)]
+    return [_comes_to(plan, [stage for _, stage in left.values()], found), *calls]
 
 
 def _comes_to(plan: Plan, left: Sequence[Stage], found: Calibration | None) -> str:

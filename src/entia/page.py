@@ -9,11 +9,12 @@ table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .7rem;border-bo
 img{max-width:100%}h2{margin-top:3rem}.note{color:#666;font-size:.85rem}"""
 
 
-def html(plan: Plan, tables: dict[str, str], claims: str, speed: str = "", benchmarks: str = "") -> str:
+def html(plan: Plan, tables: dict[str, str], claims: str, speed: str = "", benchmarks: str = "", note: str = "") -> str:
     """The page: a line for each claim's verdict, then every artefact in the order of params.yaml, then speed.
 
     The claims' parts are left to their file. Tables come from their Markdown, figures by their files' names. `speed` is
-    the benchmarks' table, empty where none has run, and `benchmarks` the way from the page to their folder.
+    the benchmarks' table, empty where none has run, and `benchmarks` the way from the page to their folder. `note` says
+    where the cells were made, if not here.
     """
     parts = [
         _table(a, tables[a], f"tables/{a}.csv tables/{a}.tex") if a in tables else _figure(a, report.title)
@@ -23,9 +24,10 @@ def html(plan: Plan, tables: dict[str, str], claims: str, speed: str = "", bench
         parts.append(_speed(speed, benchmarks))
     title = f"entia: {plan.scale} scale"
     summary = claims.split("\n## ", 1)[0]
+    whence = f"<p>{escape(note)}</p>\n" if note else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{STYLE}</style>\n'
-        f"<h1>{title}</h1>\n{_table('claims', summary, 'claims.md claims.json')}{''.join(parts)}</html>\n"
+        f"<h1>{title}</h1>\n{whence}{_table('claims', summary, 'claims.md claims.json')}{''.join(parts)}</html>\n"
     )
 
 

@@ -1,48 +1,24 @@
 """params.yaml → every stage's configs, and which artefact draws which readouts. Nothing else reads params.yaml.
 
 A cell is laid out in this order, the later winning: `defaults`, the scale's `defaults`, `datasets.NAME` of its data
-set, its recipe, then its experiment's block. A block is a mapping of dotted field paths; a list is an axis, and the
-block stands for the product of its axes.
+set, its recipe, then its experiment's block. A block is a mapping of fields, by dotted paths or nested; a list is an
+axis, and the block stands for the product of its axes (`layering`).
 """
 
-import difflib
-import functools
 import itertools
-import math
 import re
-import types
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, cast
 
 import msgspec
-import yaml
-from msgspec import Struct
 
-from entia import config
-from entia.config import Config, Embed, Pretrain, Probe, Problem, Readout, Stage, Subset
+from entia import baselines, config, layering, mistakes, reading
+from entia.config import Config, Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia.layering import Cell, Layers
 
-SCALES = ("laptop", "photos", "gpu_hour", "paper")
-
-
-class EmbedOptions(Config, frozen=True):
-    """What params.yaml says of embeddings; the encoder and the images follow from the cell."""
-
-    views: config.Count = 1
-    epochs: Literal["last", "all"] = "last"
-    dtype: Literal["float16", "float32"] = "float32"
-    std: tuple[config.Positive, ...] | None = None
-    on: str | None = None
-    """Another data set to embed and read out (transfer); None: the cell's own."""
-
-
-class Cell(Pretrain, frozen=True, kw_only=True):
-    """What params.yaml says of one cell: its pretraining, and how it is embedded and read out."""
-
-    embed: EmbedOptions
-    probe: Probe
+SCALES = ("laptop", "photos", "gpu_minutes", "gpu_hour", "paper")
 
 
 class Report(Config, frozen=True):
@@ -76,10 +52,14 @@ class Plan:
     reports: dict[str, Report]
     rows: dict[str, tuple[Row, ...]]
     experiments: dict[str, tuple[Row, ...]]
+    baselines: dict[str, tuple[Row, ...]]
+    """Those of each report's rows."""
     subsets: dict[str, Subset] = field(default_factory=dict[str, Subset])
     pretrains: dict[str, Pretrain] = field(default_factory=dict[str, Pretrain])
     embeds: dict[str, Embed] = field(default_factory=dict[str, Embed])
     readouts: dict[str, Readout] = field(default_factory=dict[str, Readout])
+    notices: tuple[str, ...] = ()
+    """What is no mistake and yet worth saying before anything runs."""
 
     @property
     def folder(self) -> Path:
@@ -92,8 +72,12 @@ class Plan:
             stage
         ]
 
+    def drawn(self, artefact: str) -> tuple[Row, ...]:
+        """All that an artefact shows: its rows and their baselines."""
+        return (*self.rows[artefact], *self.baselines[artefact])
+
     def cells(self, artefact: str) -> list[str]:
-        """Names of the pretraining runs that an artefact needs, each once."""
+        """Names of the pretraining runs that an artefact needs, each once; its baselines are none."""
         names = (config.name(self.readouts[row.readout].embed.pretrain) for row in self.rows[artefact])
         return list(dict.fromkeys(names))
 
@@ -104,222 +88,248 @@ def load(path: Path | str, scale: str | None = None) -> Plan:
     Raises `Problem` with every mistake found: file, field path, value, remedy.
     """
     path = Path(path)
-    raw = _read(path) | ({} if scale is None else {"scale": scale})
-    mistakes = [f"{path.name}: {mistake}" for mistake in _mistakes(raw)]
-    if not mistakes:
-        try:
-            return _plan(raw)
-        except _Wrong as wrong:
-            mistakes = [f"{path.name}: {mistake}" for mistake in wrong.mistakes]
-    raise Problem("\n".join(mistakes))
+    raw = reading.read(path) | ({} if scale is None else {"scale": scale})
+    study = _checked(raw, told := [])
+    found = None if study is None or told else _plan(study, told)
+    if found is None or told:
+        raise Problem("\n".join(f"{path.name}: {mistake}" for mistake in told))
+    return found
 
 
-# --- from text to a checked mapping ------------------------------------------------------------------------------
+def scales(path: Path | str) -> list[str]:
+    """The scales that a params.yaml has a section for. Raises `Problem` where it cannot be read."""
+    held = reading.read(Path(path)).get("scales")
+    return [scale for scale in SCALES if isinstance(held, dict) and scale in held]
 
 
-class _Wrong(Exception):
-    def __init__(self, mistakes: list[str]) -> None:
-        super().__init__(*mistakes)
-        self.mistakes = mistakes
-
-
-class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-    """YAML that refuses a key given twice: the second would silently win."""
-
-
-def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        key: Any = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.MarkedYAMLError(problem=f"{key!r} is given twice", problem_mark=key_node.start_mark)
-        seen.add(key)
-    loader.flatten_mapping(node)
-    return dict(loader.construct_pairs(node, deep=True))
-
-
-# As Python and DVC write 0.000002. YAML 1.1 takes it for text; what people type as 1e-3 or 4e-4 still is refused.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"-?[1-9]e[+-][0-9]{2,}$"), list("-123456789"))
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw: object = yaml.load(path.read_text(), _Loader)
-    except OSError as error:
-        raise Problem(f"{path}: {error.strerror}; run in the folder that holds params.yaml") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise Problem(f"{path.name}{place}: {error.problem}") from error
-    if not isinstance(raw, dict):
-        raise Problem(f"{path.name}: is not a mapping of {', '.join(_SECTIONS)}")
-    return typing.cast("dict[str, Any]", raw)
-
+# --- from the file's mapping to what is known to be right ------------------------------------------------------------
 
 _SECTIONS = ("scale", "defaults", "datasets", "recipes", "scales", "reports")
+_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_CHOOSING = {"datasets": ("subset.dataset",), "recipes": ("subset.dataset", "method.name")}
+"""Fields that choose a layer or its part, and so cannot be set in it."""
 
 
-def _mistakes(raw: dict[str, Any]) -> Iterator[str]:
-    yield from _unknown(raw, _SECTIONS, "")
-    missing = [section for section in _SECTIONS if section not in raw]
-    if missing:
-        yield f"{', '.join(missing)}: missing"
-        return
-    if raw["scale"] not in SCALES:
-        yield f"scale: {raw['scale']!r} is not one of {', '.join(SCALES)}"
-        return
-    yield from _wrong(Cell, raw["defaults"], "defaults", partial=True)
-    for section in ("datasets", "recipes", "scales", "reports"):
-        if not isinstance(raw[section], dict):
-            yield f"{section}: {raw[section]!r} is not a mapping"
-            return
-    for name, part in raw["datasets"].items():
-        yield from _wrong(Cell, part, f"datasets.{name}", partial=True)
-    for name, recipe in raw["recipes"].items():
-        for method, part in _items(recipe):
-            yield from _wrong(Cell, part, f"recipes.{name}.{method}", partial=True)
-    yield from _unknown(raw["scales"], SCALES, "scales.")
-    for scale, part in raw["scales"].items():
-        yield from _wrong(Cell, part.get("defaults", {}), f"scales.{scale}.defaults", partial=True)
-        yield from _unknown(part, ("defaults", "experiments"), f"scales.{scale}.")
-    for name, report in raw["reports"].items():
-        yield from _wrong(Report, report, f"reports.{name}", partial=False)
+@dataclass(frozen=True)
+class _Block:
+    """A block whose values are right, each for itself."""
+
+    experiment: str
+    place: str
+    arm: str
+    recipe: str | None
+    axes: list[layering.Axis]
 
 
-def _items(value: object) -> list[tuple[str, Any]]:
-    return list(typing.cast("dict[str, Any]", value).items()) if isinstance(value, dict) else []
+@dataclass(frozen=True)
+class _Study:
+    """A params.yaml at one scale."""
+
+    scale: str
+    layers: Layers
+    experiments: tuple[str, ...]
+    """Of this scale."""
+    elsewhere: tuple[str, ...]
+    """Of any."""
+    blocks: list[_Block]
+    reports: dict[str, Report]
 
 
-def _unknown(given: Mapping[str, Any], known: Iterable[str], before: str) -> Iterator[str]:
-    known = list(known)
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-            yield f"{before}{name}: unknown; {hint}"
-
-
-def _structs(kind: Any) -> dict[str, type[Struct]]:
-    """The structs that a field may hold, by their tag (a field that is one struct: by its class name)."""
-    members = get_args(kind) if isinstance(kind, types.UnionType) or get_origin(kind) is typing.Union else (kind,)
-    found = [member for member in members if isinstance(member, type) and issubclass(member, Struct)]
-    return {str(member.__struct_config__.tag or member.__name__): member for member in found}
-
-
-def _wrong(kind: Any, value: Any, path: str, partial: bool) -> Iterator[str]:
-    """Mistakes in a value meant for a type. `partial`: a part of a struct, to be laid over others."""
-    structs = _structs(kind)
-    if not structs or (value is None and type(None) in get_args(kind)):
-        yield from _wrong_leaf(kind, value, path)
-        return
-    if not isinstance(value, dict):
-        yield f"{path}: {value!r} is not a mapping"
-        return
-    given = typing.cast("dict[str, Any]", value)
-    tagged = len(structs) > 1
-    if tagged and not partial and "name" not in given:
-        yield f"{path}.name: missing; one of {', '.join(structs)}"
-        return
-    if tagged and "name" in given and given["name"] not in structs:
-        yield f"{path}.name: {given['name']!r} is not one of {', '.join(structs)}"
-        return
-    chosen = [structs[given["name"]]] if tagged and "name" in given else list(structs.values())
-    known = dict.fromkeys(name for struct in chosen for name in _fields(struct))
-    yield from _unknown(given, [*known, "name"] if tagged else known, f"{path}.")
-    for name, part in given.items():
-        kinds = [_fields(struct)[name] for struct in chosen if name in _fields(struct)]
-        found = [list(_wrong(kind, part, f"{path}.{name}", partial)) for kind in kinds]
-        yield from min(found, key=len, default=[])  # right if it suits one of the structs that may be meant
-    if not partial:
-        for info in msgspec.structs.fields(chosen[0]):
-            if info.required and info.name not in given:
-                yield f"{path}.{info.name}: missing"
-
-
-@functools.cache
-def _fields(struct: type[Struct]) -> dict[str, Any]:
-    hints = typing.get_type_hints(struct, include_extras=True)
-    return {name: hints[name] for name in struct.__struct_fields__}
-
-
-def _wrong_leaf(kind: Any, value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, list) and get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
-        for position, part in enumerate(typing.cast("list[Any]", value)):
-            yield from _wrong_leaf(get_args(kind)[0], part, f"{path}[{position}]")
-        return
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        yield f"{path}: {value!r} is not {_expected(kind, str(error))}{_remedy(value)}"
-    else:
-        if isinstance(value, float) and not math.isfinite(value):
-            yield f"{path}: {value!r} is not a finite number"
-
-
-def _expected(kind: Any, message: str) -> str:
-    described = [meta.description for meta in get_args(kind)[1:] if isinstance(meta, msgspec.Meta) and meta.description]
-    if described:
-        return described[0]
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, get_args(kind)))}"
-    return message.split(" - at")[0].replace("Expected ", "").replace("`", "").split(", got")[0]
-
-
-def _remedy(value: Any) -> str:
-    if not isinstance(value, str):
-        return ""
-    try:
-        number = float(value)
-    except ValueError:
-        return ""
-    return (
-        f" (YAML reads it as text: write {number:.12f}".rstrip("0") + ")"
-        if "e" in value.lower()
-        else ": write it without quotes"
+def _checked(raw: Mapping[str, Any], told: list[str]) -> _Study | None:
+    """The study, and in `told` every mistake that can be seen in a value alone; None where there is no going on."""
+    told += mistakes.unknown(raw, _SECTIONS, "")
+    parts = {name: _mapping(raw[name], name, told) for name in _SECTIONS[1:] if name in raw}
+    if missing := [name for name in _SECTIONS if name not in raw]:
+        told.append(f"{', '.join(missing)}: missing")
+    elif raw["scale"] not in SCALES:
+        told.append(f"scale: {mistakes.shown(raw['scale'])} is not one of {', '.join(SCALES)}")
+    elif parts["scales"] and raw["scale"] not in parts["scales"]:
+        told.append(f"scale: {raw['scale']}: `scales:` has no such section, but {', '.join(parts['scales'])}")
+    if told:
+        return None
+    scales = {name: _scale(part, name, told) for name, part in parts["scales"].items()}
+    layers = {name: _tree(part["defaults"], f"scales.{name}.defaults", told) for name, part in scales.items()}
+    told += mistakes.unknown(scales, SCALES, "scales.")
+    here = scales[raw["scale"]]["experiments"]
+    recipes = dict(_recipes(parts["recipes"], told))
+    return _Study(
+        raw["scale"],
+        Layers(
+            _tree(parts["defaults"], "defaults", told),
+            layers[raw["scale"]],
+            dict(_datasets(parts["datasets"], told)),
+            recipes,
+        ),
+        tuple(here),
+        tuple(dict.fromkeys(name for part in scales.values() for name in part["experiments"])),
+        [found for name, block in here.items() for found in _blocks(name, block, recipes, told)],
+        dict(_reports(parts["reports"], told)),
     )
 
 
-# --- from the checked mapping to cells ----------------------------------------------------------------------------
+def _mapping(part: Any, place: str, told: list[str]) -> dict[str, Any]:
+    if isinstance(part, dict):
+        return cast("dict[str, Any]", part)
+    told.append(f"{place}: {mistakes.shown(part)} is not a mapping" + " ({} is one without entries)" * (part is None))
+    return {}
 
 
-def _plan(raw: dict[str, Any]) -> Plan:
-    blocks: dict[str, Any] = raw["scales"].get(raw["scale"], {}).get("experiments") or {}
-    mistakes: list[str] = []
-    readouts: dict[str, Readout] = {}
-    experiments: dict[str, tuple[Row, ...]] = {}
-    for experiment, block in blocks.items():
-        rows: list[Row] = []
-        for place, part in _places(f"experiments.{experiment}", block):
-            found = list(_wrong_block(raw, part, place))
-            mistakes += found
-            if not found:
-                rows += _rows(raw, experiment, part, place, readouts, mistakes)
-        experiments[experiment] = tuple(dict.fromkeys(rows))
-    anywhere = [name for part in raw["scales"].values() for name in part.get("experiments") or ()]
-    for artefact, report in raw["reports"].items():
-        mistakes += _unknown(
-            dict.fromkeys(report.get("experiments", ())), anywhere, f"reports.{artefact}.experiments: "
+def _tree(part: Any, place: str, told: list[str], apart: Iterable[str] = ()) -> layering.Tree:
+    """A layer in one form; `apart`: fields that it must not set."""
+    try:
+        found = layering.tree(_mapping(part, place, told), place)
+    except layering.Mistake as mistake:
+        told.append(str(mistake))
+        return {}
+    told += mistakes.wrong(Cell, found, place, partial=True)
+    for path in apart:
+        outer, _, last = path.partition(".")
+        if isinstance(inner := found.get(outer), dict) and last in inner:
+            told.append(f"{place}.{path}: cannot be set here, since it chooses this part; set it in the experiment")
+    return found
+
+
+def _scale(part: Any, name: str, told: list[str]) -> dict[str, dict[str, Any]]:
+    place = f"scales.{name}"
+    found = _mapping(part, place, told)
+    told += mistakes.unknown(found, ("defaults", "experiments"), f"{place}.")
+    if isinstance(part, dict) and "experiments" not in found:
+        told.append(f"{place}.experiments: missing")
+    return {inner: _mapping(found.get(inner, {}), f"{place}.{inner}", told) for inner in ("defaults", "experiments")}
+
+
+def _datasets(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, layering.Tree]]:
+    for name, part in parts.items():
+        if not name.startswith(config.FOLDER):
+            told += mistakes.unknown([name], config.DATASETS, "datasets.")
+        yield name, _tree(part, f"datasets.{name}", told, _CHOOSING["datasets"])
+
+
+def _recipes(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, dict[str, layering.Tree]]]:
+    methods = ("any", *mistakes.structs(config.Method))
+    for name, recipe in parts.items():
+        place = f"recipes.{name}"
+        found = _mapping(recipe, place, told)
+        told += mistakes.unknown(found, methods, f"{place}.")
+        yield (
+            name,
+            {method: _tree(part, f"{place}.{method}", told, _CHOOSING["recipes"]) for method, part in found.items()},
         )
-    if mistakes:
-        raise _Wrong(mistakes)
+
+
+def _reports(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, Report]]:
+    for name, report in parts.items():
+        place = f"reports.{name}"
+        if not _NAME.fullmatch(name):
+            told.append(
+                f"{place}: its files are named after it, so its name is at most 100 letters, digits, - and _ "
+                "(a to z), beginning with a letter or digit"
+            )
+        if found := list(mistakes.wrong(Report, report, place, partial=False)):
+            told += found
+            continue
+        try:
+            yield name, msgspec.convert(report, Report)
+        except msgspec.ValidationError as error:
+            told.append(f"{place}: {error}")
+
+
+def _blocks(experiment: str, block: Any, recipes: Mapping[str, Any], told: list[str]) -> Iterator[_Block]:
+    for place, part in _places(f"experiments.{experiment}", block):
+        if not isinstance(part, dict):
+            told.append(f"{place}: {mistakes.shown(part)} is not a mapping of fields to values or lists of values")
+            continue
+        given = cast("dict[str, Any]", part)
+        arm, recipe = given.get("arm", ""), given.get("recipe")
+        wrong: list[str] = []
+        if isinstance(arm, bool) or not isinstance(arm, str | int | float) or "\n" in str(arm):
+            wrong.append(f"{place}.arm: {mistakes.shown(arm)} is not a label of one line; write a block for each arm")
+        if recipe is not None and not (isinstance(recipe, str) and recipe in recipes):
+            known = ", ".join(recipes) or "(none defined)"
+            wrong.append(f"{place}.recipe: {mistakes.shown(recipe)} is not one of {known}")
+        try:
+            axes = layering.axes(given, place)
+            wrong += layering.wrong(axes, place)
+        except layering.Mistake as mistake:
+            wrong.append(str(mistake))
+        else:
+            if not wrong:
+                yield _Block(experiment, place, str(arm), recipe, axes)
+        told += wrong
+
+
+def _places(place: str, block: Any) -> list[tuple[str, Any]]:
+    if isinstance(block, list):
+        return [(f"{place}[{position}]", part) for position, part in enumerate(cast("list[Any]", block))]
+    return [(place, block)]
+
+
+# --- from there to cells ------------------------------------------------------------------------------------------
+
+
+def _plan(study: _Study, told: list[str]) -> Plan:
+    readouts: dict[str, Readout] = {}
+    rows: dict[str, list[Row]] = {experiment: [] for experiment in study.experiments}
+    for block in study.blocks:
+        rows[block.experiment] += _rows(study.layers, block, readouts, told)
+    experiments = {experiment: tuple(dict.fromkeys(found)) for experiment, found in rows.items()}
+    for artefact, report in study.reports.items():
+        told += mistakes.unknown(
+            dict.fromkeys(report.experiments), study.elsewhere, f"reports.{artefact}.experiments: "
+        )
     # an artefact whose experiments another scale has and this one lacks is no part of this one
     reports = {
-        name: msgspec.convert(report, Report)
-        for name, report in raw["reports"].items()
-        if all(experiment in blocks for experiment in report.get("experiments", ()))
+        name: report for name, report in study.reports.items() if set(report.experiments) <= set(study.experiments)
     }
     rows_of = {
         name: tuple(row for experiment in report.experiments for row in experiments[experiment])
         for name, report in reports.items()
     }
-    return _fill(Plan(raw["scale"], reports, rows_of, experiments), readouts, rows_of)
+    beside = {name: _baselines(rows, readouts) for name, rows in rows_of.items()}
+    drawn = {experiment for report in reports.values() for experiment in report.experiments}
+    notices = tuple(_notices(study, drawn, readouts))
+    return _fill(Plan(study.scale, reports, rows_of, experiments, beside, notices=notices), readouts)
 
 
-def _fill(plan: Plan, readouts: dict[str, Readout], rows: dict[str, tuple[Row, ...]]) -> Plan:
-    for row in dict.fromkeys(itertools.chain.from_iterable(rows.values())):
+def _rows(layers: Layers, block: _Block, readouts: dict[str, Readout], told: list[str]) -> list[Row]:
+    rows: list[Row] = []
+    try:
+        for chosen in layering.product(block.axes, block.place):
+            try:
+                readout = layering.readout(layering.cell(layers, chosen, block.recipe))
+            except (msgspec.ValidationError, ValueError) as error:
+                message = f"{block.place}: {str(error).replace(' - at `$', ' (at `').replace('`.', '`')}"
+                if message not in told:
+                    told.append(message)
+                continue
+            name = config.name(readout)
+            readouts[name] = readout
+            rows.append(Row(block.experiment, block.arm, name))
+    except layering.Mistake as mistake:
+        told.append(str(mistake))
+    return rows
+
+
+def _notices(study: _Study, drawn: set[str], readouts: Mapping[str, Readout]) -> Iterator[str]:
+    datasets = {readout.embed.pretrain.subset.dataset for readout in readouts.values()}
+    yield from layering.overridden(study.layers, study.scale, datasets)
+    for experiment in study.experiments:
+        if experiment not in drawn:
+            yield f"experiments.{experiment}: no report of this scale names it, so nothing of it is run"
+
+
+def _baselines(rows: tuple[Row, ...], readouts: dict[str, Readout]) -> tuple[Row, ...]:
+    found: dict[Row, None] = {}
+    for row in rows:
+        for arm, readout in baselines.of(readouts[row.readout]):
+            name = config.name(readout)
+            readouts[name] = readout
+            found[Row(baselines.EXPERIMENT, arm, name)] = None
+    return tuple(found)
+
+
+def _fill(plan: Plan, readouts: dict[str, Readout]) -> Plan:
+    for row in dict.fromkeys(itertools.chain.from_iterable(map(plan.drawn, plan.rows))):
         readout = readouts[row.readout]
         plan.readouts[row.readout] = readout
         plan.embeds[config.name(readout.embed)] = readout.embed
@@ -327,157 +337,3 @@ def _fill(plan: Plan, readouts: dict[str, Readout], rows: dict[str, tuple[Row, .
         for subset in (readout.embed.pretrain.subset, readout.embed.on):
             plan.subsets[config.name(subset)] = subset
     return plan
-
-
-def _places(place: str, block: Any) -> list[tuple[str, Any]]:
-    if isinstance(block, list):
-        return [(f"{place}[{position}]", part) for position, part in enumerate(typing.cast("list[Any]", block))]
-    return [(place, block)]
-
-
-def _wrong_block(raw: dict[str, Any], block: Any, place: str) -> Iterator[str]:
-    if not isinstance(block, dict):
-        yield f"{place}: {block!r} is not a mapping of fields to values or lists of values"
-        return
-    given = typing.cast("dict[str, Any]", block)
-    paired = given.get("paired", {})
-    if len({len(part) if isinstance(part, list) else 0 for part in paired.values()}) > 1:
-        yield f"{place}.paired: its lists differ in length"
-    recipe = given.get("recipe")
-    if recipe is not None and recipe not in raw["recipes"]:
-        yield f"{place}.recipe: {recipe!r} is not one of {', '.join(raw['recipes']) or '(none defined)'}"
-        return
-    method = given.get("method")
-    for path, value in [*given.items(), *((f"paired.{path}", value) for path, value in paired.items())]:
-        if path in ("arm", "recipe", "paired"):
-            continue
-        kind = _kind(path.removeprefix("paired."), method)
-        if kind is None:
-            yield from _unknown({path: value}, _paths(), f"{place}.")
-            continue
-        axis = _axis(kind, value)
-        for position, part in enumerate(axis):
-            where = f"{place}.{path}[{position}]" if isinstance(value, list) and len(axis) > 1 else f"{place}.{path}"
-            yield from _wrong(kind, part, where, partial=True)
-
-
-def _paths() -> list[str]:
-    parts = {name: _structs(kind) for name, kind in _fields(Cell).items()}
-    inner = (
-        f"{name}.{part}" for name, structs in parts.items() for struct in structs.values() for part in _fields(struct)
-    )
-    return ["arm", "recipe", "paired", *parts, *inner]
-
-
-def _kind(path: str, method: Any) -> Any:
-    """The type of the field that a dotted path names, or None."""
-    kind: Any = Cell
-    for part in path.split("."):
-        structs = _structs(kind)
-        named = (
-            typing.cast("dict[str, Any]", method).get("name") if isinstance(method, dict) and len(structs) > 1 else None
-        )
-        chosen = [structs[named]] if named in structs else list(structs.values())
-        kinds = [_fields(struct)[part] for struct in chosen if part in _fields(struct)]
-        if not kinds:
-            return None
-        kind = kinds[0]
-    return kind
-
-
-def _axis(kind: Any, value: Any) -> list[Any]:
-    """The values of an axis: a list's members, or the one value (a list is one value where the field is a tuple)."""
-    if not isinstance(value, list):
-        return [value]
-    given = typing.cast("list[Any]", value)
-    holds_many = any(get_origin(part) is tuple for part in (kind, *get_args(kind)))
-    return [given] if holds_many and not any(isinstance(part, list) for part in given) else given
-
-
-def _rows(
-    raw: dict[str, Any],
-    experiment: str,
-    block: dict[str, Any],
-    place: str,
-    readouts: dict[str, Readout],
-    mistakes: list[str],
-) -> list[Row]:
-    rows: list[Row] = []
-    for chosen in _product(block):
-        try:
-            readout = _readout(_cell(raw, chosen, block.get("recipe")))
-        except (msgspec.ValidationError, ValueError) as error:
-            message = f"{place}: {str(error).replace(' - at `$', ' (at `').replace('`.', '`')}"
-            if message not in mistakes:
-                mistakes.append(message)
-            continue
-        name = config.name(readout)
-        readouts[name] = readout
-        rows.append(Row(experiment, str(block.get("arm", "")), name))
-    return rows
-
-
-def _product(block: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    axes = [
-        [(path, part) for part in _axis(_kind(path, block.get("method")), value)]
-        for path, value in block.items()
-        if path not in ("arm", "recipe", "paired")
-    ]
-    paired = block.get("paired", {})
-    together = (
-        [[(path, part[i]) for path, part in paired.items()] for i in range(len(next(iter(paired.values()))))]
-        if paired
-        else [[]]
-    )
-    for pairs in together:
-        for chosen in itertools.product(*axes):
-            yield dict([*chosen, *pairs])
-
-
-def _cell(raw: dict[str, Any], chosen: dict[str, Any], recipe: str | None) -> Cell:
-    base = _merge(raw["defaults"], raw["scales"][raw["scale"]].get("defaults", {}))
-    dataset = chosen.get("subset.dataset") or base.get("subset", {}).get("dataset")
-    base = _merge(base, raw["datasets"].get(dataset, {}))
-    block = _block(chosen)
-    if recipe is not None:
-        base = _merge(base, _names(block))  # so that the recipe lies on the kinds that the block names, not below them
-        for part in ("any", base.get("method", {}).get("name")):
-            base = _merge(base, raw["recipes"][recipe].get(part) or {})
-    return msgspec.convert(_merge(base, block), Cell)
-
-
-def _block(chosen: dict[str, Any]) -> dict[str, Any]:
-    """Dotted paths as one mapping of mappings. Whole mappings come before their parts, and names before other parts."""
-    block: dict[str, Any] = {}
-    for path, value in sorted(chosen.items(), key=lambda item: (item[0].count("."), not item[0].endswith(".name"))):
-        for part in reversed(path.split(".")):
-            value = {part: value}
-        block = _merge(block, value)
-    return block
-
-
-def _names(block: dict[str, Any]) -> dict[str, Any]:
-    return {field: {"name": part["name"]} for field, part in block.items() if isinstance(part, dict) and "name" in part}
-
-
-def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `under`, mapping by mapping; a mapping of another `name` replaces the one below it."""
-    merged = dict(under)
-    for name, value in over.items():
-        below = merged.get(name)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        if both and value.get("name", below.get("name")) == below.get("name"):  # pyright: ignore[reportOptionalMemberAccess]
-            merged[name] = _merge(typing.cast("dict[str, Any]", below), typing.cast("dict[str, Any]", value))
-        else:
-            merged[name] = value
-    return merged
-
-
-def _readout(cell: Cell) -> Readout:
-    pretrain = Pretrain(**{name: getattr(cell, name) for name in Pretrain.__struct_fields__})
-    on = msgspec.structs.replace(cell.subset, fraction=1.0, balanced=True, dataset=cell.embed.on or cell.subset.dataset)
-    options = cell.embed
-    embed = Embed(
-        pretrain=pretrain, on=on, views=options.views, epochs=options.epochs, dtype=options.dtype, std=options.std
-    )
-    return Readout(embed=embed, probe=cell.probe)

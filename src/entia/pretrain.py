@@ -1,13 +1,12 @@
 """One training loop for every method: views, encoder, projector, objective, update. Variation is data."""
 
 import math
-import os
 import resource
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import torch
@@ -15,19 +14,18 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from entia import losses, nets, optim, views
-from entia.config import COURSES, Optimizer, Pretrain, Problem, all_views, label
+from entia import devices, losses, nets, optim, views
+from entia.config import COURSES, Optimizer, Pretrain, Problem, Untrained, all_views, label
 
 Row = dict[str, float | int | str]
 State = dict[str, Tensor]
 
 CHUNK: Final = 500  # test images a pass, as embeddings have
+_COMPILED: Final = "run/compiled"
 _PROBE, _NOISE, _CROPS = 4, 5, 6  # random streams: the probe's start, dropout, and views of another size
 
-COMPILED_FROM: Final = 5_000_000
-"""View-images of 32 pixels a side, over the whole run, from which a GPU's views and model are compiled. Compiling takes
-about a minute the first time; the fused operations save about a third of a ResNet-18's step, which without them makes
-some 20,000 view-images a second: so it is earned back in about three minutes, and these are four."""
+TRIED: Final = 3
+"""Eager steps that are timed, after one that warms up, to tell whether compiling pays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +40,31 @@ class Data:
     """Seen by supervised training and by the online probe alone."""
 
 
-class Progress(NamedTuple):
-    """What an epoch leaves: its log row, the encoder's weights, and all that is needed to go on from here."""
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """An epoch's end: its log row, and what can be had until the next epoch begins, each a copy on the host."""
 
     epoch: int
     row: Row
-    weights: State
-    state: State
+    run: "_Run | _Untrained"
+
+    def weights(self) -> State:
+        """The encoder's weights."""
+        return self._now().weights()
+
+    def state(self) -> State:
+        """All that is needed to go on from here."""
+        return self._now().state()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the state."""
+        return _size(self._now().tensors())
+
+    def _now(self) -> "_Run | _Untrained":
+        if self.run.at != self.epoch:
+            raise RuntimeError(f"epoch {self.epoch} is over: the run is at epoch {self.run.at}")
+        return self.run
 
 
 def pretrain(
@@ -56,33 +72,61 @@ def pretrain(
 ) -> Iterator[Progress]:
     """Trains an encoder, epoch by epoch, on the device of `data.index`.
 
-    `state` and `epoch` are an earlier run's last `Progress`: training goes on after that epoch, and on a CPU ends with
-    the same bytes as if it had never stopped. A row has the mean over the epoch's steps of the loss and of each
+    `state` and `epoch` are of an earlier run's last `Progress`: training goes on after that epoch, and on a CPU ends
+    with the same bytes as if it had never stopped. A row has the mean over the epoch's steps of the loss and of each
     weighted term, the seconds spent training, view-images processed and peak memory in MiB, all of this epoch, and
     `images`, the number trained on (DIET's N); with an online probe also `probe_loss`, the mean of its cross-entropy,
     which is no part of `loss`, and `probe_accuracy`, the share of `test` (clean, encoder in evaluation mode) that it
-    has right after this epoch. The best over epochs is chosen on `test`, and no more than that. Where views and model
-    are compiled, this process's first step, which compiles them, is timed apart, as `warmup_seconds`.
+    has right after this epoch. The best over epochs is chosen on `test`, and no more than that. `warmup_seconds` are a
+    process's own, before its first epoch: see `_Run.warm_up`; `compiled` is 1 where views and model are compiled.
 
     Raises `Problem` when a loss is not finite, naming the epoch and step; ValueError without the labels or the test
     images that the config needs.
     """
+    if isinstance(config.method, Untrained):
+        found = _Untrained(config, data)
+        yield Progress(1, found.row, found)
+        return
     run = _Run(config, data, test)
     if state is not None:
         run.restore(state)
+    run.warm_up(epoch + 1)
     for now in range(epoch + 1, config.epochs + 1):
-        row = run.epoch(now) | run.read_out()
-        yield Progress(now, row, run.weights(), run.state())
+        yield Progress(now, run.epoch(now) | run.read_out(), run)
 
 
-def is_compiled(config: Pretrain, images: int, side: int, device: torch.device) -> bool:
-    """Whether views and model are compiled, for `images` of `side` pixels: on a GPU, where a run earns it back.
+class _Untrained:
+    """The encoder as it starts, its batch-norm statistics the mean over batches of clean training images."""
 
-    The compiler needs one for C: where there is none, nothing is compiled, and the log's `warmup_seconds` are 0.
-    """
-    work = config.epochs * images * config.views * (side / 32) ** 2
-    c = any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
-    return device.type == "cuda" and work >= COMPILED_FROM and c
+    at = 1
+
+    def __init__(self, config: Pretrain, data: Data) -> None:
+        count, channels, height, _ = data.pixels.shape
+        side, device = config.augmentation.size or height, data.index.device
+        self.encoder = nets.build(config.encoder, config.projector, channels, side, config.seed).encoder.to(device)
+        start = time.perf_counter()
+        with torch.no_grad():
+            self._set_statistics(config, data)
+        self.row: Row = {"epoch": 1, "loss": 0.0, "seconds": round(time.perf_counter() - start, 4)}
+        self.row |= {"warmup_seconds": 0.0, "images": count, "view_images": 0, "peak_mib": _peak_mib(device)}
+
+    def _set_statistics(self, config: Pretrain, data: Data) -> None:
+        for module in self.encoder.train().modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
+                module.momentum = None  # torch's word for the mean of all batches, each counted once
+        for pixels in data.pixels.split(config.batch):
+            if len(pixels) == min(config.batch, len(data.index)):  # a smaller batch would count as much as a whole one
+                clean = views.clean(pixels.to(data.index.device), config.augmentation)
+                self.encoder(clean.contiguous(memory_format=torch.channels_last))
+
+    def weights(self) -> State:
+        return _on_cpu(self.encoder.state_dict())
+
+    def state(self) -> State:
+        return {}
+
+    def tensors(self) -> State:
+        return {}
 
 
 def is_resident(size: int, device: torch.device) -> bool:
@@ -117,6 +161,7 @@ class _Run:
 
     def __init__(self, config: Pretrain, data: Data, test: Data | None) -> None:
         self.config, self.data, self.test, self.device = config, data, test, data.index.device
+        devices.settle(config.deterministic)
         count, channels, height, _ = data.pixels.shape
         self.steps = count // config.batch if config.drop_last else math.ceil(count / config.batch)
         if self.steps == 0:
@@ -129,6 +174,8 @@ class _Run:
         side = min(config.augmentation.size or height, config.crops.size if config.crops else height)
         model = nets.build(config.encoder, config.projector, channels, side, config.seed)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if config.recompute:
+            nets.recompute(self.model.encoder)
         classes = _classes(data, test)
         self.objective = losses.objective(losses.Setting(config, self.model, count, classes, self.rates))
         self.parts: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}
@@ -141,31 +188,71 @@ class _Run:
         self.updates = optim.Updates(config.optimizer, [_group(part) for part in self.parts.values()])
         self.resident = data.pixels.device == self.device
         self.augment = views.augment
-        self.cold = is_compiled(config, count, side, self.device)
-        if self.cold:
-            self.compile()
+        # Tensors, or torch.compile would compile again for each seed.
+        self.seeds = [torch.full((), seed, device=self.device) for seed in _view_seeds(config)]
+        self.at, self.warmup = 0, 0.0
+        open_ = devices.can_compile(self.device) and not config.recompute and not config.deterministic
+        self.compiled: bool | None = None if open_ else False  # None: not decided yet
 
-    def compile(self, backend: str = "inductor") -> None:
-        """Views and model are compiled by the first step, with what earlier runs left in the compiler's cache."""
+    def compile(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Views and networks are compiled by the next step, with what earlier runs left in the compiler's cache."""
+        devices.compiled_for_all()
         self.augment = torch.compile(views.augment, dynamic=False, backend=backend)
-        self.model.compile(dynamic=False, backend=backend)  # in place: its state's names stay
+        for part in self.parts.values():
+            for net in part.modules():
+                if isinstance(net, nets.Model):  # a method's second network too
+                    net.compile(dynamic=False, backend=backend)  # in place: its state's names stay
+
+    def warm_up(self, epoch: int) -> None:
+        """Steps that are undone: this process's first, a device's start-up in it, and what tells if compiling pays.
+
+        So an epoch's seconds are those of its steps, in whichever process it runs. On a GPU a few more steps are timed,
+        and the cell is compiled where the rest of it is then over sooner. That is decided once a cell, by the clock,
+        and is part of its state: whoever goes on from there goes on in the same way.
+        """
+        start, held = self.waited(), self.tensors()
+        room = is_resident(_size(held), self.device)
+        held = _copied(held, self.device if room else torch.device("cpu"))
+        if not self.compiled:
+            self.trial(epoch, 1)
+        if self.compiled is None:
+            left = (self.config.epochs - epoch + 1) * self.steps
+            self.compiled = devices.earns_compiling(self.trial(epoch, TRIED) / TRIED * left)
+        if self.compiled:
+            self.compile()
+            self.trial(epoch, 1)
+        self.load(held)
+        self.warmup = self.waited() - start
+
+    def trial(self, epoch: int, count: int) -> float:
+        """The seconds of `count` steps on an epoch's first images."""
+        order = self.order(epoch)[: self.config.batch]
+        rows, start = order.to(self.device), self.waited()
+        self.model.train()
+        with nets.seeded(0, self.device):
+            for _ in range(count):
+                self.step(self.pixels(order, rows), rows, epoch, 0)
+        return self.waited() - start
+
+    def order(self, epoch: int) -> Int64[Tensor, "datum"]:
+        """The rows in the order in which an epoch takes them, on the host."""
+        return torch.randperm(len(self.data.index), generator=_generator(self.config.seed, epoch))
 
     def epoch(self, epoch: int) -> Row:
-        config = self.config
-        order = torch.randperm(len(self.data.index), generator=_generator(config.seed, epoch))
+        config, self.at = self.config, epoch
+        order = self.order(epoch)
         rows = order.to(self.device)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         totals: dict[str, Tensor] = {}
         bad = torch.full((), -1, device=self.device)
-        start, warmup = time.perf_counter(), 0.0
+        start = time.perf_counter()
         self.model.train()
         with nets.seeded(nets.stream(config.seed * 1_000_003 + epoch, _NOISE), self.device):  # dropout's numbers
             for step in range(self.steps):
                 part = slice(step * config.batch, (step + 1) * config.batch)
-                terms = self.step(self.pixels(order[part], rows[part]), rows[part], epoch, step)
-                if self.cold:
-                    self.cold, warmup = False, self.waited() - start
+                with self.whole_alone(len(rows[part])):
+                    terms = self.step(self.pixels(order[part], rows[part]), rows[part], epoch, step)
                 for name, term in terms.items():
                     totals[name] = totals.get(name, 0) + term
                 # remembered on the device and read once an epoch: asking every step would stop the device every step
@@ -177,8 +264,9 @@ class _Run:
             )
         row: Row = {"epoch": epoch, **{name: float(total) / self.steps for name, total in totals.items()}}
         # After the reads above, so the device has finished.
-        row["seconds"] = round(time.perf_counter() - start - warmup, 4)
-        row["warmup_seconds"] = round(warmup, 4)
+        row["seconds"] = round(time.perf_counter() - start, 4)
+        row["warmup_seconds"], self.warmup = round(self.warmup, 4), 0.0
+        row["compiled"] = int(bool(self.compiled))
         row["images"] = len(order)  # that it trains on, whether or not an epoch's whole batches take them all
         row["view_images"] = min(self.steps * config.batch, len(order)) * all_views(config)
         row["peak_mib"] = _peak_mib(self.device)
@@ -193,6 +281,11 @@ class _Run:
             return pixels[row]
         # The device is still at the last step, so it waits for neither; torch keeps pinned memory until it is copied.
         return pixels[on_host].pin_memory().to(self.device, non_blocking=True)
+
+    def whole_alone(self, images: int) -> AbstractContextManager[object]:
+        """Within it, what is compiled is used for whole batches alone: an epoch's smaller last one would be another."""
+        smaller = images < min(self.config.batch, len(self.data.index))
+        return torch.compiler.set_stance("force_eager") if self.compiled and smaller else nullcontext()
 
     def waited(self) -> float:
         """The time, once the device has finished."""
@@ -224,11 +317,11 @@ class _Run:
         config, policy = self.config, self.config.augmentation
         # A tensor, or torch.compile would compile again each epoch.
         now = torch.full((), epoch, device=self.device)
-        found = [self.augment(pixels, index, config.views, policy, config.seed, now)]
+        found = [self.augment(pixels, index, config.views, policy, self.seeds[0], now)]
         if (crops := config.crops) is not None:
             scale = crops.crop_scale or policy.crop_scale
             policy = msgspec.structs.replace(policy, size=crops.size, crop_scale=scale)
-            found.append(self.augment(pixels, index, crops.views, policy, nets.stream(config.seed, _CROPS), now))
+            found.append(self.augment(pixels, index, crops.views, policy, self.seeds[1], now))
         return found
 
     def probe_loss(self, embedding: Float[Tensor, "views batch feature"], batch: losses.Batch) -> dict[str, Tensor]:
@@ -256,17 +349,33 @@ class _Run:
         return _on_cpu(self.model.encoder.state_dict())
 
     def state(self) -> State:
-        """Model, objective, probe and optimiser as one flat mapping of tensors."""
-        flat = {f"{part}/{name}": held for part in self.parts for name, held in self.parts[part].state_dict().items()}
-        flat |= {f"updates/{name}": slot for name, slot in self.updates.state().items()}
-        return _on_cpu(flat)
+        """A copy of `tensors`, and how the cell is computed."""
+        return {**_on_cpu(self.tensors()), _COMPILED: torch.tensor(bool(self.compiled))}
 
     def restore(self, state: State) -> None:
+        self.load({name: part for name, part in state.items() if name != _COMPILED})
+        began = bool(state[_COMPILED])
+        if self.compiled is None:
+            self.compiled = began
+        elif began and self.device.type == "cuda":  # on a CPU nothing is compiled, and the log says so
+            raise Problem(f"{label(self.config)}: began compiled, and there is no compiler for C here; install gcc")
+
+    def tensors(self) -> State:
+        """Model, objective, probe and optimiser as one flat mapping of the tensors themselves."""
+        flat = {f"{part}/{name}": held for part in self.parts for name, held in self.parts[part].state_dict().items()}
+        return flat | {f"updates/{name}": slot for name, slot in self.updates.state().items()}
+
+    def load(self, tensors: State) -> None:
         for part, module in self.parts.items():
             before = f"{part}/"
-            module.load_state_dict({n.removeprefix(before): p for n, p in state.items() if n.startswith(before)})
+            module.load_state_dict({n.removeprefix(before): p for n, p in tensors.items() if n.startswith(before)})
         before = "updates/"
-        self.updates.restore({n.removeprefix(before): p for n, p in state.items() if n.startswith(before)})
+        self.updates.restore({n.removeprefix(before): p for n, p in tensors.items() if n.startswith(before)})
+
+
+def _view_seeds(config: Pretrain) -> tuple[int, int]:
+    """Of the views, and of those of another size."""
+    return config.seed, nets.stream(config.seed, _CROPS)
 
 
 def _group(part: nn.Module) -> optim.Group:
@@ -286,7 +395,16 @@ def _generator(seed: int, epoch: int) -> torch.Generator:
 
 
 def _on_cpu(state: State) -> State:
-    return {name: part.detach().to("cpu", copy=True).contiguous() for name, part in state.items()}
+    return {name: part.contiguous() for name, part in _copied(state, torch.device("cpu")).items()}
+
+
+def _copied(state: State, device: torch.device) -> State:
+    return {name: part.detach().to(device, copy=True) for name, part in state.items()}
+
+
+def _size(state: State) -> int:
+    """In bytes."""
+    return sum(part.nbytes for part in state.values())
 
 
 def _peak_mib(device: torch.device) -> int:

@@ -18,14 +18,14 @@ from entia.config import Stage
 HERE = Path(__file__).parent
 LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors", "timm")
 BESIDE = (
-    "provenance", "plan", "store", "check", "machines", "cli", "job", "stages", "unfinished", "adopt", "overview",
-    "calibrate", "estimate", "cluster", "config.label", "pretrain.is_resident",
+    "provenance", "plan", "reading", "mistakes", "layering", "store", "check", "machines", "cli", "job", "stages",
+    "unfinished", "adopt", "overview", "calibrate", "estimate", "cluster", "config.label", "pretrain.is_resident",
 )  # fmt: skip
 """What reads, writes, names and places, and touches no number."""
 ENTRIES = {
-    "subset": ("datasets.read", "datasets.pack"),
-    "pretrain": ("pretrain.Data", "pretrain.is_kept", "pretrain.pretrain"),
-    "embed": ("embed.embed",),
+    "subset": ("datasets.read", "datasets.pack", "datasets.statistics"),
+    "pretrain": ("pretrain.Data", "pretrain.is_kept", "pretrain.pretrain", "views.measured"),
+    "embed": ("embed.embed", "views.measured"),
     "readout": ("readout.Features", "readout.read_many", "spectrum.summary"),
 }
 """What `stages` uses of our modules to run a stage; a test compares."""

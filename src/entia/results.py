@@ -4,6 +4,7 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
 # pyright: reportOperatorIssue=false, reportReturnType=false, reportGeneralTypeIssues=false, reportUnknownLambdaType=false
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from entia import config
+from entia import baselines, config
 from entia.config import Problem, Readout
 from entia.plan import Plan, Row
 
@@ -31,17 +32,37 @@ def frame(
     `epoch`; the readout's metrics (fractions in [0,
     1]); and from the log, up to that epoch: `minutes` of training, `view_images`, `peak_mib`, the `machines` it ran on
     and the online probe's best accuracy `probe_best`; that epoch's `loss`, `probe_loss` and `probe_accuracy`; and
-    `images`, what the run trains on.
+    `images`, what the run trains on. Beside them `untrained` and `pixels`, the accuracy of its own baselines.
     """
     found: list[dict[str, Any]] = []
+    readout = functools.cache(readout)
     for row in rows:
         stage = plan.readouts[row.readout]
         fixed = {"experiment": row.experiment, "arm": row.arm, "readout": row.readout, **columns(stage)}
+        if row.experiment != baselines.EXPERIMENT:
+            fixed |= beside(stage, readout)
         content = readout(stage)
         epochs = _by_epoch(log(stage), {int(epoch) for epoch in content["metrics"]})
         for epoch, metrics in content["metrics"].items():
             found.append({**fixed, **epochs[int(epoch)], "chance": content["chance"], **metrics})
     return pd.DataFrame(found)
+
+
+def beside(stage: Readout, readout: Callable[[Readout], Mapping[str, Any]]) -> dict[str, float]:
+    """The accuracy of a readout's baselines: its encoder `untrained`, and raw `pixels` at the best of several sizes.
+
+    The size is chosen on the validation images; where there are none, on the test images, which favours the pixels.
+    """
+    last: dict[str, list[dict[str, float]]] = {}
+    for arm, found in baselines.of(stage):
+        last.setdefault(arm, []).append(list(readout(found)["metrics"].values())[-1])
+    best = max(last[baselines.PIXELS], key=lambda read: read.get("validation", read["accuracy"]))
+    return {"untrained": last[baselines.UNTRAINED][0]["accuracy"], "pixels": best["accuracy"]}
+
+
+def trained(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without the baselines' own, which stand beside the others as columns."""
+    return rows[rows["experiment"] != baselines.EXPERIMENT] if "experiment" in rows else rows
 
 
 def columns(stage: Readout) -> dict[str, Any]:

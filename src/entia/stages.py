@@ -3,11 +3,14 @@
 Heavy libraries are imported where a stage needs them: start-up is most of a small cell.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from entia import check, config, machines, provenance, store
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
@@ -45,7 +48,9 @@ def subset(stage: Subset) -> None:
         for part in ("train", "validation", "test")
         for name in ("pixels", "label", "index")
     }
-    head = header("subset", stage, raw_sha256=parts.checksum, classes=list(parts.classes), raw=parts.said)
+    pixels = datasets.statistics(parts.train.pixels)
+    more = {"raw_sha256": parts.checksum, "classes": list(parts.classes), "raw": parts.said, "pixels": pixels}
+    head = header("subset", stage, **more)
     store.write_hdf5(store.path(DATA, stage), arrays, head)
     counts = ", ".join(f"{len(getattr(parts, part))} {part}" for part in ("train", "validation", "test"))
     _say(f"{config.label(stage)}: {counts} images, of {parts.said}")
@@ -54,8 +59,8 @@ def subset(stage: Subset) -> None:
 def pretrain(stage: Pretrain) -> None:
     """Trains one cell, going on from its last saved epoch if it was interrupted.
 
-    SIGTERM or SIGUSR1 saves the last finished epoch at once, lets the running one end, saves that and exits with
-    `machines.STOPPED`. Killed outright, it loses the running epoch, and what `Unfinished` had not yet saved.
+    SIGTERM or SIGUSR1 lets the running epoch end, saves it and exits with `machines.STOPPED`. Killed outright, it loses
+    the running epoch, and what `Unfinished` had not yet saved.
     """
     target = store.path(DATA, stage)
     mark = target.with_name(f".{target.stem}.lock.tmp")
@@ -94,31 +99,40 @@ def _train(stage: Pretrain) -> None:
     if left and not rows:
         _say(f"{saved.folder}: left by other code; starting again")
     epoch = int(rows[-1]["epoch"]) if rows else 0
-    where = {"machine": name_of(device)}
-    _say(f"{what}: {len(data.index)} images, on {where['machine']}" + (f", from epoch {epoch} on" if epoch else ""))
-    with machines.stoppable(saved.flush) as stop:
+    _say(f"{what}: {len(data.index)} images, on {name_of(device)}" + (f", from epoch {epoch} on" if epoch else ""))
+    measured = _measured(stage, head)
+    with machines.stoppable() as stop:
         try:
             with _progress(what, stage.epochs, epoch) as advance:
-                for progress in training.pretrain(stage, data, state, epoch, test):
-                    rows.append({**progress.row, **where})
+                for progress in training.pretrain(measured, data, state, epoch, test):
+                    rows.append({**progress.row, "machine": name_of(device)})
                     if training.is_kept(stage, progress.epoch):
-                        saved.keep(progress.epoch, progress.weights)
-                    if progress.epoch < stage.epochs:
+                        saved.keep(progress.epoch, progress.weights())
+                    stopping = stop.came and progress.epoch < stage.epochs
+                    if stopping or (progress.epoch < stage.epochs and saved.is_due(progress.size)):
                         saved.save(rows, progress.state)
                     advance(progress.epoch, progress.row)
-                    if stop.came and progress.epoch < stage.epochs:
+                    if stopping:
                         _say(f"{what}: asked to stop; saved epoch {progress.epoch}, to be gone on from")
                         sys.exit(machines.STOPPED)
-        except BaseException as error:
-            saved.flush()  # Ctrl-C, too, costs no finished epoch
-            if isinstance(error, torch.OutOfMemoryError):
-                raise Problem(f"{what}: the GPU's memory is full; run fewer at once, or lower `batch`") from error
-            raise
+        except torch.OutOfMemoryError as error:
+            remedy = "run fewer at once, set recompute: true, or lower `batch`"
+            raise Problem(f"{what}: the GPU's memory is full; {remedy}") from error
         store.write_log(store.log_path(DATA, stage), rows)
-        store.write_tensors(
-            store.path(DATA, stage), saved.kept(), header("pretrain", stage, raw_sha256=head["raw_sha256"])
-        )
+        more = {name: head[name] for name in ("raw_sha256", "pixels")}
+        store.write_tensors(store.path(DATA, stage), saved.kept(), header("pretrain", stage, **more))
         saved.remove()
+
+
+def _measured(stage: Pretrain, head: dict[str, Any]) -> Pretrain:
+    """The cell with its images' own mean and deviation where it names none; `head`: its subset's or its weights'."""
+    from entia import views
+
+    if "pixels" not in head:
+        raise Problem(
+            f"{config.label(stage)}: its {head['stage']} is of older code; `snakemake --cores all` makes it anew"
+        )
+    return msgspec.structs.replace(stage, augmentation=views.measured(stage.augmentation, head["pixels"]))
 
 
 def embed(stage: Embed) -> None:
@@ -128,16 +142,17 @@ def embed(stage: Embed) -> None:
     from entia import embed as embedding
 
     device = take_device(stage.pretrain.threads)
-    weights, _ = check.open_whole(DATA, stage.pretrain)
+    weights, made = check.open_whole(DATA, stage.pretrain)
+    measured = msgspec.structs.replace(stage, pretrain=_measured(stage.pretrain, made))
     images, head = check.open_whole(DATA, stage.on)
     epochs = sorted({int(name.split("/", 1)[0]) for name in weights})
     arrays: store.Arrays = {}
     for epoch in epochs if stage.epochs == "all" else epochs[-1:]:
         encoder = {name.split("/", 1)[1]: part for name, part in weights.items() if int(name.split("/", 1)[0]) == epoch}
         for part in ("train", "validation", "test"):
-            pixels, position = (torch.from_numpy(images[f"{part}/{name}"]).to(device) for name in ("pixels", "index"))
+            pixels, position = (torch.from_numpy(images[f"{part}/{name}"]) for name in ("pixels", "index"))
             if len(position):
-                features = embedding.embed(stage, encoder, pixels, position).cpu().numpy().astype(stage.dtype)
+                features = embedding.embed(measured, encoder, pixels, position.to(device)).numpy().astype(stage.dtype)
             else:
                 features = _empty(arrays, epoch, stage.dtype)
             arrays[f"{epoch:05d}/{part}/features"] = features
@@ -152,7 +167,11 @@ def _empty(arrays: store.Arrays, epoch: int, dtype: str) -> Any:
 
 
 def readout(stage: Readout) -> None:
-    """Reads labels out of every embedded epoch, and the spectrum of the test embeddings."""
+    """Reads labels out of every embedded epoch, and the spectrum of the test embeddings.
+
+    A probe that is trained by steps is trained on a GPU where there is one.
+    """
+    device = take_device(1).type if machines.is_trained(stage) else "cpu"
     from threadpoolctl import threadpool_limits
 
     from entia import readout as reading
@@ -163,7 +182,7 @@ def readout(stage: Readout) -> None:
     epochs = sorted({name.split("/")[0] for name in arrays})
     problems = [_features(arrays, epoch) for epoch in epochs]
     with threadpool_limits(1):  # the number of threads changes a sum's last bits
-        metrics = reading.read_many(stage.probe, problems, classes)
+        metrics = reading.read_many(stage.probe, problems, classes, device)
         found = {
             str(int(epoch)): {**read, **spectrum.summary(parts[2].features)}
             for epoch, read, parts in zip(epochs, metrics, problems, strict=True)
@@ -192,13 +211,20 @@ def _features(arrays: store.Arrays, epoch: str) -> "tuple[Features, Features, Fe
 
 def take_device(threads: int) -> "torch.device":
     """The device that this process works on from now on: a GPU of its own choice, else the CPU with so many threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return _device()
+
+
+@functools.cache  # a process that makes many cells stays on one GPU, and counts once there
+def _device() -> "torch.device":
     machines.keep_freed_memory()
     gpu = machines.take_gpu(machines.gpus())
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch looks
     import torch
 
-    torch.set_num_threads(threads)
     if torch.cuda.is_available():
         return torch.device("cuda")
     if gpu is not None:
@@ -207,10 +233,16 @@ def take_device(threads: int) -> "torch.device":
 
 
 def name_of(device: "torch.device") -> str:
-    """What logs call a device: the GPU's name, or the processor's and how many cores."""
+    """What logs call a device: the GPU's name and how many share it now, or the processor's and how many cores.
+
+    A GPU that is shared is as good as another machine: minutes there are not those of a process that has it alone.
+    """
     import torch
 
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{provenance.machine()}, no GPU"
+    if device.type != "cuda":
+        return f"{provenance.machine()}, no GPU"
+    sharing = machines.sharing(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    return torch.cuda.get_device_name(device) + (f", shared by {sharing}" if sharing > 1 else "")
 
 
 class _progress:

@@ -20,13 +20,18 @@ NAMES = {
     "embed.on.dataset": "read out on",
     "projector.width": "width",
     "subset.fraction": "% of images",
+    "pixels": "raw pixels %",
+    "untrained": "untrained %",
     "chance": "chance %",
 }
+BASELINES = ("pixels", "untrained", "chance")
+"""What an accuracy has to be better than, where a row has them."""
 
 
 def draw(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
     """The table as csv (numbers as they are), md and tex (numbers as people read them), each with its conditions."""
     known, options = reported(artefact), report.options
+    rows = results.trained(rows)
     notes = [results.conditions(rows, scale, chosen=report.table in CHOOSING)]
     match report.table:
         case "width_table":
@@ -92,12 +97,11 @@ def width_table(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracy(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and standard deviation of test accuracy over seeds, their number, and chance, all in per cent, by groups."""
+    """Mean and standard deviation of test accuracy over seeds, their number, and baselines, in per cent, by groups."""
     groups = rows.groupby(by, as_index=False, sort=False, dropna=False)
-    table = groups.agg(
-        mean=("accuracy", "mean"), sd=("accuracy", "std"), n=("seed", "nunique"), chance=("chance", "first")
-    )
-    for column in ("mean", "sd", "chance"):
+    beside = {name: (name, "mean") for name in BASELINES if name in rows}
+    table = groups.agg(mean=("accuracy", "mean"), sd=("accuracy", "std"), n=("seed", "nunique"), **beside)
+    for column in ("mean", "sd", *beside):
         table[column] = (100 * table[column]).round(2)
     return table.rename(columns={"mean": "accuracy %", **NAMES})
 
@@ -176,7 +180,8 @@ def accounting(rows: pd.DataFrame, named: str = "") -> pd.DataFrame:
     )
     spent["steps"] = spent["steps"].round()
     spent["subset.fraction"] *= 100
-    return spent.rename(columns=NAMES).assign(**_accuracy(final.sort_values(by), by)[["accuracy %", "sd", "n"]])
+    read = _accuracy(final.sort_values(by), by)
+    return spent.rename(columns=NAMES).assign(**read[["accuracy %", *read.columns[len(by) + 1 :]]])
 
 
 def differences(rows: pd.DataFrame, along: str = "arm", baseline: float | str = "") -> pd.DataFrame:
@@ -221,7 +226,7 @@ def held_out(rows: pd.DataFrame) -> pd.DataFrame:
         _accuracy(results.best_weights(final, by, on), [*by, "weight"]) for on in ("validation", "accuracy")
     )
     names = [NAMES[name] for name in by]
-    table = fair[[*names, "weight", "accuracy %", "sd", "n"]].rename(columns={"weight": "weight, held out"})
+    table = fair[[*names, "weight", *fair.columns[len(by) + 1 :]]].rename(columns={"weight": "weight, held out"})
     other = flattered[[*names, "weight", "accuracy %"]]
     other = other.rename(columns={"weight": "weight, test", "accuracy %": "accuracy % if chosen on test"})
     table = table.merge(other, on=names, validate="one_to_one")

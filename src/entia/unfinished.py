@@ -1,14 +1,16 @@
 """The unfinished part of a pretraining run, from which it goes on: `NAME.part/`, removed when the whole is written."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from entia import store
 
 SHARE = 20
-"""Saving takes at most one part in so many of the time."""
+"""Saving takes at most one part in so many of the time, so a kill costs at most so many times a save, and an epoch."""
+RATE = 200 << 20
+"""Bytes a second that a first save is held to take: a slow disk's, with the copy from a GPU and the checksum."""
 
 
 class Unfinished:
@@ -17,9 +19,8 @@ class Unfinished:
     def __init__(self, target: Path, head: Mapping[str, Any]) -> None:
         self.folder = target.with_suffix(".part")
         self.head = head
-        self.next = 0.0
-        self.pending: tuple[list[store.Row], Any] | None = None
-        self.writing = False
+        self.last = time.monotonic()
+        self.cost: float | None = None
 
     @property
     def state(self) -> Path:
@@ -39,24 +40,17 @@ class Unfinished:
             return [], None
         return head["rows"], tensors
 
-    def save(self, rows: list[store.Row], state: Any) -> None:
-        """Saves the state, unless it was saved so lately that saving would take over its `SHARE` of the time."""
-        self.pending = list(rows), state
-        if time.monotonic() >= self.next:
-            self.flush()
+    def is_due(self, size: int) -> bool:
+        """Whether a state of `size` bytes is to be saved now: not before saving takes no more than its `SHARE`."""
+        cost = size / RATE if self.cost is None else self.cost
+        return time.monotonic() - self.last >= SHARE * cost
 
-    def flush(self) -> None:
-        """Saves what `save` put off. A signal may call it at any moment: while it writes, that goes on."""
-        if self.pending is None or self.writing:
-            return
-        start, self.writing = time.monotonic(), True
-        try:
-            rows, state = self.pending
-            store.write_tensors(self.state, state, {**self.head, "rows": rows})
-            self.pending = None
-        finally:
-            self.writing = False
-        self.next = time.monotonic() + SHARE * (time.monotonic() - start)
+    def save(self, rows: list[store.Row], state: Callable[[], Any]) -> None:
+        """Saves the log's rows and the state, which is asked for here alone: it may be a copy from a GPU."""
+        start = time.monotonic()
+        store.write_tensors(self.state, state(), {**self.head, "rows": rows})
+        self.last = time.monotonic()
+        self.cost = self.last - start
 
     def keep(self, epoch: int, weights: Any) -> None:
         """Keeps an epoch's weights until the whole is written."""

@@ -10,13 +10,15 @@ contiguous block. Operators whose name ends in an underscore overwrite their pla
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from entia.config import Augmentation
+from entia.config import Augmentation, Problem
 
 LUMA: Final = (0.2989, 0.587, 0.114)
 """ITU-R BT.601, with torchvision's digits."""
@@ -72,7 +74,7 @@ def augment(
     index: Int64[Tensor, "batch"],
     views: int,
     policy: Augmentation,
-    seed: int,
+    seed: int | Int64[Tensor, ""],
     epoch: int | Int64[Tensor, ""],
 ) -> Float[Tensor, "views batch channel side side"]:
     """Views of every image, normalised: (255 x - mean) / std by the policy's mean and std.
@@ -82,7 +84,7 @@ def augment(
     datum with index i in an epoch is the same whatever stands beside it, and however many views are asked for.
     Images of one channel have no colour: saturation, hue and greyscale leave them alone.
 
-    An epoch given as a tensor does not make `torch.compile` compile again each epoch.
+    A seed and an epoch given as tensors do not make `torch.compile` compile again for each of them.
 
     Source: SimCLR (2002.05709, appendix A); Random Erasing (1708.04896).
     """
@@ -96,6 +98,20 @@ def augment(
         planes = _normalise_(_view(pixels[rows], views, _part(drawn, rows), side), policy.mean, policy.std)
         parts.append(planes.view(channels, -1, views, side, side).permute(2, 1, 0, 3, 4))
     return torch.cat(parts, dim=1).contiguous()
+
+
+def measured(policy: Augmentation, pixels: Mapping[str, Sequence[float]]) -> Augmentation:
+    """The policy, its mean and deviation those of `pixels` (`datasets.statistics`) where it leaves them open.
+
+    Raises `Problem` where there is no deviation to divide by.
+    """
+    mean, std = policy.mean or tuple(pixels["mean"]), policy.std or tuple(pixels["std"])
+    if 0 in std:
+        raise Problem(
+            f"augmentation.std: channel {std.index(0) + 1} is the same in every pixel of the training images, so there "
+            "is nothing to measure; give augmentation.std, such as [255]"
+        )
+    return msgspec.structs.replace(policy, mean=mean, std=std)
 
 
 def clean(
@@ -118,7 +134,11 @@ def clean(
 
 
 def uniform(
-    seed: int, epoch: int | Int64[Tensor, ""], index: Int64[Tensor, "batch"], views: int, draws: range
+    seed: int | Int64[Tensor, ""],
+    epoch: int | Int64[Tensor, ""],
+    index: Int64[Tensor, "batch"],
+    views: int,
+    draws: range,
 ) -> Float[Tensor, "draw batch view"]:
     """Numbers uniform on the multiples of 2^-24 in [0, 1): a function of (seed, epoch, index, view, draw) alone.
 
@@ -128,8 +148,9 @@ def uniform(
     Source: Steele, Lea, Flood, Fast splittable pseudorandom number generators (OOPSLA 2014), with Stafford's mix 13.
     """
     device = index.device
-    state = _absorb(torch.zeros((), dtype=torch.int64, device=device), torch.full((), seed, device=device))
-    state = _absorb(state, epoch if isinstance(epoch, Tensor) else torch.full((), epoch, device=device))
+    state = torch.zeros((), dtype=torch.int64, device=device)
+    for counter in (seed, epoch):
+        state = _absorb(state, counter if isinstance(counter, Tensor) else torch.full((), counter, device=device))
     state = _absorb(state, index)[:, None]
     state = _absorb(state, torch.arange(views, device=device))
     state = _absorb(state, torch.arange(draws.start, draws.stop, device=device)[:, None, None])
@@ -140,7 +161,7 @@ def draw(
     index: Int64[Tensor, "batch"],
     views: int,
     policy: Augmentation,
-    seed: int,
+    seed: int | Int64[Tensor, ""],
     epoch: int | Int64[Tensor, ""],
     shape: tuple[int, int, int],
 ) -> Parameters:
@@ -336,7 +357,11 @@ def _float32(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
-def _normalise_(planes: Float[Tensor, "channel image y x"], mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def _normalise_(
+    planes: Float[Tensor, "channel image y x"], mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Tensor:
+    if mean is None or std is None:
+        raise ValueError("mean and std are left open: `measured` first")
     scale = 255 / _constants(std, planes.device)
     shift = scale * (_constants(mean, planes.device) / 255)
     return planes.mul_(_each(scale[:, None])).sub_(_each(shift[:, None]))

@@ -21,7 +21,7 @@ rule subset:
 
 rule pretrain:
     input:
-        lambda wildcards: file(of("pretrain")(wildcards).subset),
+        parent("pretrain", "subset"),
     output:
         weights=PATTERNS["pretrain"][0],
         log=PATTERNS["pretrain"][1],
@@ -45,8 +45,8 @@ rule pretrain:
 
 rule embed:
     input:
-        lambda wildcards: file(of("embed")(wildcards).pretrain),
-        lambda wildcards: file(of("embed")(wildcards).on),
+        parent("embed", "pretrain"),
+        parent("embed", "on"),
     output:
         PATTERNS["embed"][0],
     log:
@@ -69,7 +69,7 @@ rule embed:
 
 rule readout:
     input:
-        lambda wildcards: file(of("readout")(wildcards).embed),
+        parent("readout", "embed"),
     output:
         PATTERNS["readout"][0],
     log:
@@ -78,6 +78,7 @@ rule readout:
     conda:
         "../envs/main.yaml"
     resources:
+        gpu=lambda wildcards: int(machines.is_trained(of("readout")(wildcards))),
         mem_mb=memory("readout"),
         runtime=minutes("readout"),
     params:

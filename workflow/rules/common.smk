@@ -22,11 +22,11 @@ STAGES = {
 }
 
 
-def stored(stage):
+def stored(stage, plan=PLAN):
     """The files of every artefact of a stage."""
     return [
         pattern.format(cell=name)
-        for name in PLAN.of(stage)
+        for name in plan.of(stage)
         for pattern in PATTERNS[stage]
     ]
 
@@ -39,6 +39,17 @@ def file(config, part=0):
 def of(stage):
     """The config that a job's wildcard names."""
     return lambda wildcards: PLAN.of(stage)[wildcards.cell]
+
+
+def parent(stage, field):
+    """The file that a job reads; none if what it makes was made elsewhere: then nothing is there to make it from."""
+
+    def source(wildcards):
+        config = of(stage)(wildcards)
+        made_elsewhere = wildcards.cell not in TO_MAKE.of(stage)
+        return [] if made_elsewhere else file(getattr(config, field))
+
+    return source
 
 
 def fixed(stage):
@@ -88,15 +99,15 @@ TABLES = {name: report for name, report in PLAN.reports.items() if report.table}
 # every (experiment, arm, readout) that an artefact draws
 ROWS = {
     (row.experiment, row.arm, row.readout)
-    for rows in PLAN.rows.values()
-    for row in rows
+    for artefact in PLAN.rows
+    for row in PLAN.drawn(artefact)
 }
 FIGURES = {name: report for name, report in PLAN.reports.items() if report.figure}
 
 
 def read_by(wildcards):
     """The readouts and logs that an artefact draws."""
-    asked = [PLAN.readouts[row.readout] for row in PLAN.rows[wildcards.artefact]]
+    asked = [PLAN.readouts[row.readout] for row in PLAN.drawn(wildcards.artefact)]
     files = [file(readout) for readout in asked]
     logs = [file(readout.embed.pretrain, 1) for readout in asked]
     return list(dict.fromkeys(files + logs))
@@ -111,7 +122,7 @@ def drawn_by(drawer):
                 "report": plans.msgspec.to_builtins(PLAN.reports[wildcards.artefact]),
                 "rows": [
                     (row.experiment, row.arm, row.readout)
-                    for row in PLAN.rows[wildcards.artefact]
+                    for row in PLAN.drawn(wildcards.artefact)
                 ],
                 "scale": PLAN.scale,
                 "code": provenance.fingerprint(drawer, "results"),

@@ -2,7 +2,7 @@
 
 
 wildcard_constraints:
-    artefact="[A-Za-z0-9-]+",
+    artefact="[A-Za-z0-9_-]+",
 
 
 rule table:

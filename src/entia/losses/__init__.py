@@ -26,6 +26,7 @@ from entia.config import (
     SimCLR,
     SpectralContrastive,
     Supervised,
+    Untrained,
     VICReg,
 )
 
@@ -125,6 +126,8 @@ def objective(of: Setting) -> Objective:
             from entia.losses.momentum import Queue
 
             return Queue(method, of)
+        case Untrained():
+            raise ValueError("untrained: nothing is minimised")
         case _:
             return Stateless(build(method))
 

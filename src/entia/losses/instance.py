@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from entia import config, nets
+from entia import config, devices, nets
 from entia.losses import Batch, Objective, Setting, Terms
 
 CHUNK: Final = 1 << 26
@@ -22,26 +22,30 @@ EPSILON: Final = 1e-8
 """AdamW's, as in the DIET papers' scripts (and torch's default)."""
 
 _HEAD: Final = 1  # the head's random stream
-_CATCH_UP: Final = 1 << 20  # values worked on at a time
+_CATCH_UP: Final = 1 << 20  # values worked on at a time, in a CPU's cache
+_CATCH_UP_GPU: Final = 1 << 26  # 256 MiB: a GPU is bound by the number of operations
 
 
 class Instance(Objective):
     """DIET: cross-entropy of a linear head on each image's row, mean over views and images.
+
+    Where the encoder's precision is bfloat16, a GPU's products of the head take factors of TF32's ten bits, which is
+    more than the features then have; sums, logits and softmax are float32.
 
     Source: 2302.10260 and 2406.10743; the head by their first author's scripts (DIET spec §1).
     """
 
     def __init__(self, method: config.Diet, of: Setting) -> None:
         super().__init__()
-        self.smoothing = method.smoothing
+        self.smoothing, self.narrow = method.smoothing, of.config.precision == "bfloat16"
         self.lr_factor, self.decay_factor = method.lr_factor, method.decay_factor
         seed = nets.stream(of.config.seed, _HEAD)
         self.head = nets.linear(of.width, of.images, seed, method.bias).to(of.device)
 
     def forward(self, z: Float[Tensor, "views batch dim"], batch: Batch) -> Terms:
         """The one term, `index`."""
-        target = batch.row.repeat(len(z))
-        return {"index": cross_entropy(z.flatten(0, 1), self.head.weight, self.head.bias, target, self.smoothing)}
+        head, rows, target = self.head, z.flatten(0, 1), batch.row.repeat(len(z))
+        return {"index": cross_entropy(rows, head.weight, head.bias, target, self.smoothing, narrow=self.narrow)}
 
 
 class Labels(Objective):
@@ -182,7 +186,8 @@ class AdamW:
         if 0 < ratio < 1:
             last = min(until, math.ceil(math.log(1e-3 * torch.finfo(like.dtype).eps) / math.log(ratio)))
         numbers = torch.arange(1, last + 1, device=like.device)
-        return numbers.split(max(1, _CATCH_UP // max(1, like.numel()))) if last else ()
+        values = _CATCH_UP if like.device.type == "cpu" else _CATCH_UP_GPU
+        return numbers.split(max(1, values // max(1, like.numel()))) if last else ()
 
 
 def cross_entropy(
@@ -192,24 +197,35 @@ def cross_entropy(
     target: Int64[Tensor, "row"],
     smoothing: float,
     chunk: int = CHUNK,
+    narrow: bool = False,
 ) -> Float[Tensor, ""]:
     """Smoothed cross-entropy of the logits z Wᵀ + b, mean over rows: torch's, without holding more logits than needed.
 
     The target has 1 - a + a/N on the own class and a/N on the others. Rows are taken `chunk` logits at a time (one row
     at least). All rows in one chunk: softmax less target is kept for the gradient, and nothing else of that size. More
     than one: no logit is kept, and each chunk's are made again, one matrix product in four.
+
+    `narrow`: a GPU's products are of TF32 factors.
     """
-    return _CrossEntropy.apply(z, weight, bias, target, smoothing, chunk)
+    return _CrossEntropy.apply(z, weight, bias, target, smoothing, chunk, narrow and z.is_cuda)
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, smoothing: float, chunk: int
+        ctx: Any,
+        z: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        smoothing: float,
+        chunk: int,
+        narrow: bool,
     ) -> Tensor:
-        ctx.rows, ctx.smoothing = max(1, chunk // len(weight)), smoothing
+        ctx.rows, ctx.smoothing, ctx.narrow = max(1, chunk // len(weight)), smoothing, narrow
         parts = zip(z.split(ctx.rows), target.split(ctx.rows), strict=True)
-        found = [_losses(part, weight, bias, own, smoothing, len(z) <= ctx.rows) for part, own in parts]
+        with devices.tf32(narrow):
+            found = [_losses(part, weight, bias, own, smoothing, len(z) <= ctx.rows) for part, own in parts]
         log_sums = torch.cat([log_sum for _, log_sum, _ in found])
         ctx.save_for_backward(z, weight, bias, target, log_sums, found[0][2])
         return torch.cat([loss for loss, _, _ in found]).mean()
@@ -217,22 +233,27 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        z, weight, bias, target, log_sums, kept = ctx.saved_tensors
-        scaled = z * (grad / len(z))
-        slope, slope_weight = torch.empty_like(z), torch.zeros_like(weight)
-        slope_bias = None if bias is None else torch.zeros_like(bias)
-        for start in range(0, len(z), ctx.rows):
-            rows = slice(start, start + ctx.rows)
-            part = kept
-            if part is None:
-                part = _logits(z[rows], weight, bias).sub_(log_sums[rows, None]).exp_()
-                part = _less_target_(part, target[rows], ctx.smoothing)
-            torch.mm(part, weight, out=slope[rows])
-            slope_weight.addmm_(part.mT, scaled[rows])
-            if slope_bias is not None:
-                slope_bias += part.sum(0) * (grad / len(z))
-            del part
-        return slope.mul_(grad / len(z)), slope_weight, slope_bias, None, None, None
+        with devices.tf32(ctx.narrow):
+            return _slopes(ctx, grad)
+
+
+def _slopes(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    z, weight, bias, target, log_sums, kept = ctx.saved_tensors
+    scaled = z * (grad / len(z))
+    slope, slope_weight = torch.empty_like(z), torch.zeros_like(weight)
+    slope_bias = None if bias is None else torch.zeros_like(bias)
+    for start in range(0, len(z), ctx.rows):
+        rows = slice(start, start + ctx.rows)
+        part = kept
+        if part is None:
+            part = _logits(z[rows], weight, bias).sub_(log_sums[rows, None]).exp_()
+            part = _less_target_(part, target[rows], ctx.smoothing)
+        torch.mm(part, weight, out=slope[rows])
+        slope_weight.addmm_(part.mT, scaled[rows])
+        if slope_bias is not None:
+            slope_bias += part.sum(0) * (grad / len(z))
+        del part
+    return slope.mul_(grad / len(z)), slope_weight, slope_bias, None, None, None, None
 
 
 def _logits(z: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

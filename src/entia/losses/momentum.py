@@ -25,7 +25,9 @@ class Averaged(Objective):
     def __init__(self, of: Setting) -> None:
         super().__init__()
         self.target = copy.deepcopy(of.model).requires_grad_(False)
-        self.online = list(of.model.parameters())  # in a list, which hides them from `parameters` and `state_dict`
+        # in lists, which hide them from `parameters` and `state_dict`
+        self.online: list[Tensor] = list(of.model.parameters())
+        self.kept: list[Tensor] = list(self.target.parameters())
         self.batch_norm, self.precision = of.config.batch_norm, of.config.precision
 
     @torch.no_grad()
@@ -36,8 +38,8 @@ class Averaged(Objective):
     @torch.no_grad()
     def average(self, momentum: float) -> None:
         """The target keeps `momentum` of itself and takes the rest from the online network."""
-        for kept, new in zip(self.target.parameters(), self.online, strict=True):
-            kept.lerp_(new, 1 - momentum)
+        # one call, where a GPU would wait for one a tensor
+        torch._foreach_lerp_(self.kept, self.online, 1 - momentum)  # pyright: ignore[reportPrivateImportUsage]
 
 
 class Bootstrap(Averaged):
