@@ -215,6 +215,7 @@ def test_what_a_block_cannot_mean_is_refused_with_its_place(block, message, tmp_
         ("scales", {"laptop": {"defaults": {}}}, "scales.laptop.experiments: missing"),
         ("scales", {"paper": {"experiments": {}}}, "scale: laptop: `scales:` has no such section, but paper"),
         ("scale", "gpu_hour", "scale: gpu_hour: `scales:` has no such section, but laptop, paper"),
+        ("scales", {}, "scale: laptop: `scales:` has no such section, but none"),
         ("scale", None, "scale: null is not one of laptop"),
         ("defaults", "none", "defaults: 'none' is not a mapping"),
         ("reports", {"a b": {"title": "x", "figure": "width_curve"}}, "reports.a b: its files are named after it"),

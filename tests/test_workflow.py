@@ -305,6 +305,31 @@ def test_a_mistake_in_params_is_one_clear_error_and_harms_nothing(edit, message,
     assert artefacts(study) == before
 
 
+def test_a_config_that_snakemake_alone_would_know_is_refused_and_max_minutes_is_not(study):
+    text = refused(study, "snakemake", "-n", "--config", "scale=paper")
+    assert text.splitlines()[-1] == (
+        "entia: --config: scale: unknown; max_minutes alone is set there. What the study is, `scale:` included, stands in params.yaml"
+    )
+    run(study, "snakemake", "-n", "--config", "max_minutes=60")
+
+
+def test_what_has_no_effect_is_said_once_by_snakemake_and_plan(study):
+    change(study, lambda raw: raw["defaults"]["subset"].update({"dataset": "cifar10"}))
+    change(study, lambda raw: raw["scales"]["laptop"]["experiments"].update({"mine": {"seed": 5}}))
+    for command in (("snakemake", "-n"), ("entia", "plan")):
+        said = run(study, *command).stderr
+        assert (
+            said.count("entia: params.yaml: defaults.subset.dataset: cifar10 has no effect here; mnist5k of scales.l")
+            == 1
+        )
+        assert said.count("entia: params.yaml: experiments.mine: no report of this scale names it") == 1
+
+
+def test_a_report_of_ones_own_may_have_an_underscore_in_its_name(study):
+    change(study, lambda raw: raw["reports"].update({"my_table": raw["reports"]["MV-T1"]}))
+    assert jobs(study)["table"] == 1
+
+
 def test_a_missing_data_set_says_which_files_go_where(study):
     change(
         study,

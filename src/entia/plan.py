@@ -126,14 +126,15 @@ class _Study:
 def _checked(raw: Mapping[str, Any], told: list[str]) -> _Study | None:
     """The study, and in `told` every mistake that can be seen in a value alone; None where there is no going on."""
     told += mistakes.unknown(raw, _SECTIONS, "")
+    known = len(told)
     parts = {name: _mapping(raw[name], name, told) for name in _SECTIONS[1:] if name in raw}
     if missing := [name for name in _SECTIONS if name not in raw]:
         told.append(f"{', '.join(missing)}: missing")
     elif raw["scale"] not in SCALES:
         told.append(f"scale: {mistakes.shown(raw['scale'])} is not one of {', '.join(SCALES)}")
-    elif parts["scales"] and raw["scale"] not in parts["scales"]:
-        told.append(f"scale: {raw['scale']}: `scales:` has no such section, but {', '.join(parts['scales'])}")
-    if told:
+    elif raw["scale"] not in parts["scales"]:
+        told.append(f"scale: {raw['scale']}: `scales:` has no such section, but {', '.join(parts['scales']) or 'none'}")
+    if len(told) > known:
         return None
     scales = {name: _scale(part, name, told) for name, part in parts["scales"].items()}
     layers = {name: _tree(part["defaults"], f"scales.{name}.defaults", told) for name, part in scales.items()}
