@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_workflow import ENVIRONMENT, change, interruptible, jobs, make_study, refused, run
 
-from entia import adopted, archive, borrowed, check, config, crew, pace, plan, stages
+from entia import adopted, archive, borrowed, check, cli, config, crew, pace, plan, stages
 from entia.config import Problem
 
 SCALE = "gpu_minutes"
@@ -488,3 +488,32 @@ def test_a_benchmark_of_one_data_set_reads_no_other(benchmarks, monkeypatch):
     monkeypatch.setattr(cells, "RAW", Path("nowhere"))
     monkeypatch.setattr(cells.datasets, "read", lambda dataset, raw: read.append(dataset))
     assert list(cells.cells(10, 1, of=("cifar10",))) == [] and read == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 11, 20, 27])
+def test_whatever_part_of_the_cells_came_home_is_drawn(count, tmp_path, monkeypatch):
+    found = plan.load(ROOT / "params.yaml", SCALE)
+    cells = borrowed.by_value(found)[:count]
+    for readout in found.readouts.values():
+        if (cell := readout.embed.pretrain) in cells:
+            metrics = {"accuracy": 0.5 + 0.01 * cell.seed, "validation": 0.5, "train": 0.6, "top5": 0.9, "rankme": 9.0}
+            epochs = [cell.epochs] if readout.embed.epochs == "last" else [cell.checkpoint_every, cell.epochs]
+            content = {"metrics": {str(epoch): metrics for epoch in epochs}, "classes": 10, "chance": 0.1}
+            head = stages.header("readout", readout, raw_sha256="0" * 64)
+            check.store.write_json(check.store.path(tmp_path / "data", readout), content, head)
+            row = {"loss": 1.0, "probe_loss": 1.0, "probe_accuracy": 0.5, "seconds": 1.0, "warmup_seconds": 0.0}
+            row |= {"images": 9, "view_images": 9, "peak_mib": 9, "machine": "one"}
+            rows = [{"epoch": epoch, **row} for epoch in range(1, cell.epochs + 1)]
+            check.store.write_log(check.store.log_path(tmp_path / "data", cell), rows)
+    shutil.copytree(ROOT / "data/reported", tmp_path / "data/reported")
+    monkeypatch.chdir(tmp_path)
+    there = adopted.drawable(found, Path("data"))
+    assert sum(name in there.rows for name in there.reports) == len(there.reports)
+    for artefact, report in there.reports.items():
+        if report.experiments:  # the others draw nothing that was trained
+            cli._draw(there, artefact)
+    cli._judge(there)
+    assert (tmp_path / f"reports/{SCALE}/claims.md").exists()
+    assert {config.name(cell) for cell in cells} == {
+        cell for artefact in there.reports for cell in there.cells(artefact)
+    }
