@@ -1,6 +1,8 @@
+import functools
 import itertools
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,7 +126,7 @@ def test_published_sizes_are_those_that_time_limits_go_by():
 )
 def test_what_a_subset_is_expected_to_hold_is_what_it_holds(dataset, limit, fraction, balanced, validation):
     asked = Subset(dataset=dataset, limit=limit, fraction=fraction, balanced=balanced, validation=validation)
-    found, raw = feasible.expected(asked), RAW(dataset)
+    found, raw = feasible.expected(asked), whole(dataset)
     if found.train == 0:
         with pytest.raises(Problem):
             datasets.pack(asked, raw)
@@ -134,10 +136,9 @@ def test_what_a_subset_is_expected_to_hold_is_what_it_holds(dataset, limit, frac
     assert found == (len(parts.train), len(parts.validation), len(parts.test), channels, side)
 
 
-def RAW(dataset, held={}):  # noqa: B006
-    from pathlib import Path
-
-    return held.setdefault(dataset, None) or held.update({dataset: datasets.read(dataset, Path())}) or held[dataset]
+@functools.cache
+def whole(dataset):
+    return datasets.read(dataset, Path())
 
 
 METHODS = (

@@ -76,10 +76,11 @@ def test_a_parameter_without_a_gradient_is_left_alone():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_lars_steps_a_share_of_the_weights_norm_and_biases_as_they_are():
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_lars_steps_a_share_of_the_weights_norm_decay_and_all_and_biases_as_they_are(decay):
     weight, bias = nn.Parameter(torch.full((4, 4), 2.0)), nn.Parameter(torch.zeros(4))
-    updates = optim.Updates(Optimizer(name="lars", weight_decay=0.0), [optim.Group([weight, bias])])
-    weight.grad, bias.grad = torch.full((4, 4), 1e6), torch.ones(4)
+    updates = optim.Updates(Optimizer(name="lars", weight_decay=decay), [optim.Group([weight, bias])])
+    weight.grad, bias.grad = torch.full((4, 4), 3.0), torch.ones(4)
     before = weight.detach().clone()
     updates.step(1.0)
     assert float((weight.detach() - before).norm()) == pytest.approx(optim.TRUST * float(before.norm()), rel=1e-4)

@@ -102,7 +102,7 @@ def _slots(rule: config.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
 
 
 def _scale_to_weights(parameters: list[Tensor], gradients: list[Tensor], decay: float) -> None:
-    """Scales each weight matrix's gradient, decay and all, to `TRUST` × the weights' norm; other weights: left alone.
+    """Scales each weight matrix's gradient, decay included, to `TRUST` × the weights' norm; leaves vectors alone.
 
     (g + λw) TRUST ‖w‖ / ‖g + λw‖, as the published codes of Barlow Twins and VICReg have it. LARS (1708.03888, eq. 6)
     divides by ‖g‖ + λ‖w‖, which is never smaller: its steps are never longer than these.

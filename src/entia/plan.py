@@ -281,7 +281,8 @@ def _plan(study: _Study, told: list[str]) -> Plan:
     drawn = {experiment for report in reports.values() for experiment in report.experiments}
     notices = tuple(_notices(study, drawn, readouts))
     found = _fill(Plan(study.scale, reports, rows_of, experiments, beside, notices=notices), readouts)
-    told += feasible.mistakes(found.readouts, found.reports, found.rows)
+    if not told:  # what a plan needs can be said of a whole plan alone
+        told += feasible.mistakes(found.readouts, found.reports, found.rows)
     return found
 
 
