@@ -175,7 +175,7 @@ def claims_(arguments: argparse.Namespace) -> None:
 
     found = plan.load(PARAMS)
     rows = tuple(dict.fromkeys(row for part in found.rows.values() for row in part if claims.reads(row.experiment)))
-    verdicts = claims.judge(_frame(found, rows), found.scale)
+    verdicts = claims.judge(_frame(found, rows), found.scale, found.judging.looks)
     for ending, text in claims.render(verdicts, found.scale).items():
         store.write_text(found.folder / f"claims.{ending}", text)
 

@@ -59,6 +59,19 @@ class Report(Config, frozen=True):
             raise ValueError("give either `table:` or `figure:`")
 
 
+class Judging(Config, frozen=True):
+    """When the claims are judged, planned before the first run: at one number of seeds, or at two, the second doubled.
+
+    Empty: once, at all seeds.
+    """
+
+    looks: tuple[config.Count, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.looks) > 2 or (len(self.looks) == 2 and self.looks[1] != 2 * self.looks[0]):
+            raise ValueError("give one number of seeds, or two, the second twice the first")
+
+
 @dataclass(frozen=True)
 class Row:
     """One readout that an artefact draws, and the place in params.yaml that asks for it."""
@@ -80,6 +93,7 @@ class Plan:
     pretrains: dict[str, Pretrain] = field(default_factory=dict[str, Pretrain])
     embeds: dict[str, Embed] = field(default_factory=dict[str, Embed])
     readouts: dict[str, Readout] = field(default_factory=dict[str, Readout])
+    judging: Judging = field(default_factory=Judging)
 
     @property
     def folder(self) -> Path:
@@ -160,10 +174,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 _SECTIONS = ("scale", "defaults", "datasets", "recipes", "scales", "reports")
+JUDGING = "judging"
+"""A section that may be left out: `judging: {SCALE: {looks: [3, 6]}}`."""
 
 
 def _mistakes(raw: dict[str, Any]) -> Iterator[str]:
-    yield from _unknown(raw, _SECTIONS, "")
+    yield from _unknown(raw, (*_SECTIONS, JUDGING), "")
     missing = [section for section in _SECTIONS if section not in raw]
     if missing:
         yield f"{', '.join(missing)}: missing"
@@ -187,6 +203,22 @@ def _mistakes(raw: dict[str, Any]) -> Iterator[str]:
         yield from _unknown(part, ("defaults", "experiments"), f"scales.{scale}.")
     for name, report in raw["reports"].items():
         yield from _wrong(Report, report, f"reports.{name}", partial=False)
+    yield from _wrong_judging(raw.get(JUDGING, {}))
+
+
+def _wrong_judging(given: Any) -> Iterator[str]:
+    if not isinstance(given, dict):
+        yield f"{JUDGING}: {given!r} is not a mapping of scales"
+        return
+    yield from _unknown(typing.cast("dict[str, Any]", given), SCALES, f"{JUDGING}.")
+    for scale, part in _items(given):
+        mistakes = list(_wrong(Judging, part, f"{JUDGING}.{scale}", partial=False))
+        yield from mistakes
+        if not mistakes:
+            try:
+                msgspec.convert(part, Judging)
+            except msgspec.ValidationError as error:
+                yield f"{JUDGING}.{scale}.looks: {part['looks']!r}: {error}"
 
 
 def _items(value: object) -> list[tuple[str, Any]]:
@@ -315,7 +347,8 @@ def _plan(raw: dict[str, Any]) -> Plan:
         name: tuple(row for experiment in report.experiments for row in experiments[experiment])
         for name, report in reports.items()
     }
-    return _fill(Plan(raw["scale"], reports, rows_of, experiments), readouts, rows_of)
+    judging = msgspec.convert(raw.get(JUDGING, {}).get(raw["scale"], {}), Judging)
+    return _fill(Plan(raw["scale"], reports, rows_of, experiments, judging=judging), readouts, rows_of)
 
 
 def _fill(plan: Plan, readouts: dict[str, Readout], rows: dict[str, tuple[Row, ...]]) -> Plan:
