@@ -1,6 +1,7 @@
 """Planted effects get the right verdict on each side, noise gets none, and no gap in the data raises."""
 
 import dataclasses
+import functools
 import json
 import zlib
 from collections.abc import Iterator
@@ -347,10 +348,8 @@ COLUMNS = (
 @pytest.mark.parametrize("column", COLUMNS)
 def test_no_missing_arm_raises(column: str):
     frame = everything()
-    frame = frame[(frame["experiment"] != "weight_sweep_barlow_twins") | (frame["weight"] < 0.01)]
-    for value in list(frame[column].dropna().unique())[: None if column == "experiment" else 2]:
-        left = frame[frame[column] != value]
-        found = claims.judge(left, "laptop")
+    for value in list(frame[column].dropna().unique())[: None if column == "experiment" else 1]:
+        found = claims.judge(frame[frame[column] != value], "laptop")
         assert {one.verdict for one in found} <= set(judging.RULINGS)
 
 
@@ -434,13 +433,18 @@ def planned(scale: str) -> pd.DataFrame:
     return results.frame(found, tuple(asked), readout, lambda stage: list(log(stage)))
 
 
+@functools.cache
+def planned_verdicts(scale: str) -> dict[str, judging.Verdict]:
+    return {one.claim: one for one in claims.judge(planned(scale), scale)}
+
+
 EXPECTED = {"MV-H3": (2, 2), "MV-H4": (2,), "MV-H5": (1,), "MV-H11": (2,), "MV-H12": (2,)}
 """What `quality` comes to in the first parts of these claims, whatever weights, widths and epochs a scale has."""
 
 
 @pytest.mark.parametrize("scale", ["laptop", "paper"])
 def test_params_yaml_plans_the_arms_that_claims_compare(scale: str):
-    found = {one.claim: one for one in claims.judge(planned(scale), scale)}
+    found = planned_verdicts(scale)
     for claim, effects in EXPECTED.items():
         shown = [reading.effect for reading in found[claim].readings[: len(effects)]]
         assert shown == pytest.approx(effects, abs=0.02), claim
@@ -448,7 +452,7 @@ def test_params_yaml_plans_the_arms_that_claims_compare(scale: str):
 
 
 def test_params_yaml_plans_what_every_claim_measures_at_paper_scale():
-    found = claims.judge(planned("paper"), "paper")
+    found = planned_verdicts("paper").values()
     unmeasured = {
         (one.claim, reading.what)
         for one in found
@@ -490,14 +494,14 @@ def test_the_report_has_a_line_a_claim_and_is_the_same_bytes_twice():
     table = [line for line in one["md"].splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(IDS)
     assert len({line.count(" | ") for line in table}) == 1
-    assert all(line.split(" | ")[0].strip("| ") in judging.RULINGS for line in table[2:])
+    assert all(line.split(" | ")[1] in judging.RULINGS for line in table[2:])
 
 
 def test_the_report_states_each_parts_criterion_before_what_was_found_and_the_scale():
     verdicts = claims.judge(everything(), "laptop")
     text = claims.render(verdicts, "laptop")["md"]
     assert text.startswith("**What the papers claim, judged at laptop scale: ")
-    sections = text.split("\n## ")[1:]
+    *sections, _ = text.split("\n## ")[1:]  # the last is the theory's checks
     assert len(sections) == len(IDS)
     for section, found in zip(sections, verdicts, strict=True):
         lines = [line for line in section.splitlines() if ". Asserted: " in line]

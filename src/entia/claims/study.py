@@ -89,6 +89,8 @@ class Study:
 def sample(rows: pd.DataFrame, measure: Measure) -> Sample:
     """An arm's measure by seed. Its rows are one cell a seed."""
     found = measure.rows(rows).set_index("seed")
+    if found.empty:
+        raise Missing("an arm was not read out at the epoch that is judged")
     place = str(found["protocol"].iloc[0]), str(found["method.name"].iloc[0])
     values = measure.factor * found[measure.column].astype(float)
     return Sample(dict(values.items()), dict(found["cell"].items()), place)
