@@ -507,4 +507,4 @@ def test_the_report_states_each_parts_criterion_before_what_was_found_and_the_sc
         lines = [line for line in section.splitlines() if ". Asserted: " in line]
         assert len(lines) == len(found.readings)
         for line, reading in zip(lines, found.readings, strict=True):
-            assert 0 < line.index(reading.criterion) < line.index("Found: ") < line.index(f"**{reading.verdict}")
+            assert 0 < line.index(reading.criterion) < line.index(" Found") < line.index(f"**{reading.verdict}")
