@@ -11,6 +11,7 @@ import scipy
 from test_tables import KNOWN, run, runs
 
 from entia import config, datasets, diet, results, tables, theory
+from entia.claims.intervals import spearman
 from entia.config import Problem
 
 
@@ -170,25 +171,19 @@ def scattered(seed: int, smoothing: float = 0.8, noise: float = 1.0) -> pd.DataF
     return rows.assign(loss=theory.floor(smoothing, 1000) + above)
 
 
-def test_rho_is_spearmans_and_its_interval_holds_it():
+def test_rho_is_spearmans_over_all_epochs_and_counts_the_runs_without_an_interval():
     rows = runs(*(scattered(seed) for seed in range(5)))
-    found = diet.rho(rows)
-    assert found.effect == pytest.approx(scipy.stats.spearmanr(rows["loss"], rows["accuracy"]).statistic)
-    assert -1 < found.low < found.effect < found.high < 0 and found.seeds == 5
-
-
-def test_rho_of_one_run_or_of_runs_that_all_agree_has_no_interval():
-    assert math.isnan(diet.rho(scattered(0)).low)
-    assert math.isnan(diet.rho(runs(scattered(0, noise=0), scattered(1, noise=0))).low)
-    assert diet.rho(scattered(0, noise=0)).effect == pytest.approx(-1)
+    expected = scipy.stats.spearmanr(rows["loss"], rows["accuracy"]).statistic
+    assert diet._rho_text(rows, "loss") == f"ρ = {expected:.2f}, 5 runs".replace("-", "−")
+    assert diet._rho_text(scattered(0, noise=0), "loss") == "ρ = −1.00, 1 run"
 
 
 def test_levels_of_smoothing_are_comparable_once_the_floor_is_subtracted():
     rows = runs(*(scattered(seed, level, noise=0) for seed, level in enumerate((0.0, 0.4, 0.8))))
     above = diet.above_floor(rows)
     assert above["excess"].to_numpy() == pytest.approx(1 - rows["accuracy"].to_numpy())
-    assert diet.rho(above, "excess").effect == pytest.approx(-1)
-    assert diet.rho(above, "loss").effect > -0.5
+    assert spearman(above["excess"], above["accuracy"]) == pytest.approx(-1)
+    assert spearman(above["loss"], above["accuracy"]) > -0.5
 
 
 def test_the_floor_is_that_of_the_runs_own_number_of_images():

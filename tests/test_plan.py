@@ -333,3 +333,27 @@ def test_an_experiment_is_the_product_of_its_lists_and_pairs_go_together(tmp_pat
 def test_the_plan_needs_neither_torch_nor_numpy():
     code = "import sys; from entia import plan, provenance; assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("scale", ["laptop", "photos"])
+def test_looks_are_planned_for_each_scale_and_there_are_none_where_nothing_is_said(scale, tmp_path):
+    text = re.sub(r"^judging:.*\n(?: .*\n)*", "", at(scale), flags=re.M)
+    assert load(text, tmp_path).judging.looks == ()
+    assert load(text + "\njudging: {photos: {looks: [3, 6]}}\n", tmp_path).judging.looks == (
+        (3, 6) if scale == "photos" else ()
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("{photo: {looks: [3]}}", "judging.photo: unknown; did you mean photos?"),
+        ("{photos: {look: [3]}}", "judging.photos.look: unknown; did you mean looks?"),
+        ("{photos: {looks: [3, 5]}}", "judging.photos.looks: [3, 5]: give one number of seeds, or two"),
+        ("{photos: {looks: [0]}}", "judging.photos.looks"),
+        ("[3, 6]", "judging: [3, 6] is not a mapping of scales"),
+    ],
+)
+def test_a_mistaken_look_is_named(given, said, tmp_path):
+    text = re.sub(r"^judging:.*\n(?: .*\n)*", "", TEXT, flags=re.M)
+    assert said in mistake(f"{text}\njudging: {given}\n", tmp_path)

@@ -23,7 +23,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from entia import config, datasets, figures, intervals, reports, results, tables, theory
+from entia import config, datasets, figures, reports, results, tables, theory
+from entia.claims.intervals import spearman
 from entia.reports import AXES
 
 METHODS = ("diet", "supervised", "sdiet", *results.SSL)
@@ -220,11 +221,11 @@ def loss(rows: pd.DataFrame) -> Figure:
             pair, ("loss", "excess"), ("DIET's training loss (nats)", "training loss − H(a, N) (nats)"), strict=True
         ):
             _scatter(axes, part, column, shade)
-            pooled = f"all levels: {_rho_text(rho(part, column))}"
+            pooled = f"all levels: {_rho_text(part, column)}"
             axes.set(xlabel="test accuracy (%)", ylabel=label)
             axes.set_title(figures._titled(title, pooled), fontsize=9)
     figure.supxlabel(
-        "Each point: a saved epoch of a run. ρ: Spearman's, with the 95 % interval of a jackknife over runs."
+        "Each point: a saved epoch of a run. ρ: Spearman's. Epochs of a run depend on each other: no interval."
     )
     return figure
 
@@ -236,28 +237,16 @@ def above_floor(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(excess=rows["loss"] - [theory.floor(a, int(n)) for a, n in pairs])
 
 
-def rho(rows: pd.DataFrame, column: str = "loss") -> intervals.Estimate:
-    """Spearman's ρ of a column and accuracy over all rows, with a 95 % interval by deleting each run in turn.
-
-    The interval is `intervals.rank_correlation`'s; not a number with fewer than two runs, or where leaving out any run
-    gives one and the same ρ.
-    """
-    effect, runs = intervals.spearman(rows[column], rows["accuracy"]), rows["cell"].nunique()
-    if runs < 2:
-        return intervals.Estimate(effect, math.nan, math.nan, runs)
-    return intervals.rank_correlation([rows], column, "accuracy", 0.95)._replace(effect=effect)
-
-
-def _rho_text(found: intervals.Estimate) -> str:
-    text = f"ρ = {found.effect:.2f}"
-    if math.isfinite(found.low):
-        text += f" [{found.low:.2f}, {found.high:.2f}]"
-    return f"{text}, {found.seeds} run{'s' * (found.seeds != 1)}".replace("-", "−")
+def _rho_text(rows: pd.DataFrame, column: str) -> str:
+    """Spearman's ρ of a column and accuracy over all saved epochs of all runs, and the number of runs."""
+    count = rows["cell"].nunique()
+    text = f"ρ = {spearman(rows[column], rows['accuracy']):.2f}, {count} run{'s' * (count != 1)}"
+    return text.replace("-", "−")
 
 
 def _scatter(axes: Axes, rows: pd.DataFrame, column: str, shade: dict[float, tuple[float, ...]]) -> None:
     for level, part in rows.groupby("method.smoothing"):
-        name = f"a = {level:g}: {_rho_text(rho(part, column))}"
+        name = f"a = {level:g}: {_rho_text(part, column)}"
         axes.scatter(100 * part["accuracy"], part[column], s=16, color=shade[level], label=name, alpha=0.85, lw=0)
     figures._floors(axes, rows, across="x")
     _below(axes, 2)

@@ -16,11 +16,24 @@ import msgspec
 
 from entia import baselines, config, feasible, layering, mistakes, reading
 from entia import reports as kinds
-from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia.config import Config, Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.layering import Cell, Layers
 from entia.reports import Report
 
 SCALES = ("laptop", "photos", "gpu_minutes", "gpu_hour", "paper")
+
+
+class Judging(Config, frozen=True):
+    """When the claims are judged, planned before the first run: at one number of seeds, or at two, the second doubled.
+
+    Empty: once, at all seeds.
+    """
+
+    looks: tuple[config.Count, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.looks) > 2 or (len(self.looks) == 2 and self.looks[1] != 2 * self.looks[0]):
+            raise ValueError("give one number of seeds, or two, the second twice the first")
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class Plan:
     pretrains: dict[str, Pretrain] = field(default_factory=dict[str, Pretrain])
     embeds: dict[str, Embed] = field(default_factory=dict[str, Embed])
     readouts: dict[str, Readout] = field(default_factory=dict[str, Readout])
+    judging: Judging = field(default_factory=Judging)
     notices: tuple[str, ...] = ()
     """What is no mistake and yet worth saying before anything runs."""
 
@@ -93,6 +107,8 @@ def scales(path: Path | str) -> list[str]:
 # --- from the file's mapping to what is known to be right ------------------------------------------------------------
 
 _SECTIONS = ("scale", "defaults", "datasets", "recipes", "scales", "reports")
+JUDGING = "judging"
+"""A section that may be left out: `judging: {SCALE: {looks: [3, 6]}}`."""
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _CHOOSING = {"datasets": ("subset.dataset",), "recipes": ("subset.dataset", "method.name")}
 """Fields that choose a layer or its part, and so cannot be set in it."""
@@ -121,11 +137,12 @@ class _Study:
     """Of any."""
     blocks: list[_Block]
     reports: dict[str, Report]
+    judging: Judging
 
 
 def _checked(raw: Mapping[str, Any], told: list[str]) -> _Study | None:
     """The study, and in `told` every mistake that can be seen in a value alone; None where there is no going on."""
-    told += mistakes.unknown(raw, _SECTIONS, "")
+    told += mistakes.unknown(raw, (*_SECTIONS, JUDGING), "")
     known = len(told)
     parts = {name: _mapping(raw[name], name, told) for name in _SECTIONS[1:] if name in raw}
     if missing := [name for name in _SECTIONS if name not in raw]:
@@ -153,7 +170,23 @@ def _checked(raw: Mapping[str, Any], told: list[str]) -> _Study | None:
         tuple(dict.fromkeys(name for part in scales.values() for name in part["experiments"])),
         [found for name, block in here.items() for found in _blocks(name, block, recipes, told)],
         dict(_reports(parts["reports"], told)),
+        _judging(raw.get(JUDGING, {}), told).get(raw["scale"], Judging()),
     )
+
+
+def _judging(part: Any, told: list[str]) -> dict[str, Judging]:
+    found: dict[str, Judging] = {}
+    given = _mapping(part, JUDGING, told)
+    told += mistakes.unknown(given, SCALES, f"{JUDGING}.")
+    for scale, looks in given.items():
+        if wrong := list(mistakes.wrong(Judging, looks, f"{JUDGING}.{scale}", partial=False)):
+            told += wrong
+            continue
+        try:
+            found[scale] = msgspec.convert(looks, Judging)
+        except msgspec.ValidationError as error:
+            told.append(f"{JUDGING}.{scale}: {error}")
+    return found
 
 
 def _mapping(part: Any, place: str, told: list[str]) -> dict[str, Any]:
@@ -280,7 +313,8 @@ def _plan(study: _Study, told: list[str]) -> Plan:
     beside = {name: _baselines(rows, readouts) for name, rows in rows_of.items()}
     drawn = {experiment for report in reports.values() for experiment in report.experiments}
     notices = tuple(_notices(study, drawn, readouts))
-    found = _fill(Plan(study.scale, reports, rows_of, experiments, beside, notices=notices), readouts)
+    found = Plan(study.scale, reports, rows_of, experiments, beside, judging=study.judging, notices=notices)
+    found = _fill(found, readouts)
     if not told:  # what a plan needs can be said of a whole plan alone
         told += feasible.mistakes(found.readouts, found.reports, found.rows)
     return found

@@ -45,6 +45,7 @@ rule claims:
     input:
         stored("readout"),
         [pattern for pattern in stored("pretrain") if pattern.endswith(".csv")],
+        reported="data/reported/independent.csv",
     output:
         REPORT["claims"],
         REPORT["verdicts"],
@@ -57,6 +58,7 @@ rule claims:
             {
                 "rows": sorted(ROWS),
                 "scale": PLAN.scale,
+                "looks": PLAN.judging.looks,
                 "code": provenance.fingerprint("claims"),
             }
         ),

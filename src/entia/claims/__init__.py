@@ -1,0 +1,28 @@
+"""The verdict on each of the papers' claims, and the report of them."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from entia.claims import diet, judging, multi_view
+from entia.claims.judging import RULINGS, Verdict
+from entia.claims.report import render
+from entia.claims.study import BASELINES
+
+__all__ = ["CLAIMS", "RULINGS", "judge", "reads", "render"]
+
+CLAIMS = (*multi_view.CLAIMS, *diet.CLAIMS)
+"""In the papers' order."""
+
+
+def reads(experiment: str) -> bool:
+    """Whether any claim reads an experiment: those of `multi_view.READ`, every one of DIET's, and the baselines."""
+    return experiment in multi_view.READ or experiment.startswith("diet") or experiment == BASELINES
+
+
+def judge(frame: pd.DataFrame, scale: str, looks: Sequence[int] = ()) -> tuple[Verdict, ...]:
+    """Every claim's verdict from `results.frame`'s rows (all experiments' together), in the papers' order.
+
+    `looks`: the numbers of seeds that were planned to be judged, one or two; none: all seeds, once.
+    """
+    return judging.judge(CLAIMS, frame, scale, looks)
