@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from entia import config, results
+from entia.baselines import EXPERIMENT as BASELINES
 from entia.claims.intervals import Missing
 from entia.claims.pooling import NO_POOL, Pool, Sample, pool
 
-BASELINES = baselines.EXPERIMENT
-"""The experiment of what needs no training: arms `untrained`, a row a seed, and `raw pixels`, a row a size."""
 PROTOCOL = ("subset.dataset", "encoder.name", "encoder.width", "epochs")
 """What a protocol's cells have in common, beside batch sizes that an experiment compares with each other."""
 WEIGHTS = ("weight", "method.weight", "method.invariance", "method.variance")
