@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from entia import config, plan, results, tables
+from entia import config, plan, results, tables, tuning
 from entia.config import Problem
 from entia.plan import Report
 
@@ -52,7 +52,7 @@ def test_an_accuracys_baselines_stand_beside_it():
 
 def test_baselines_own_rows_are_no_rows_of_a_table():
     rows = runs(run(70), run(40, experiment="baselines", arm="untrained"))
-    assert results.trained(rows)["accuracy"].tolist() == [0.7]
+    assert tuning.trained(rows)["accuracy"].tolist() == [0.7]
 
 
 # --- time to a target -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from entia import check, provenance, store
+from entia import check, faults, provenance, store
 from entia.config import Embed, Pretrain, Problem, Readout, Stage
 
 STEPS = {kind: folder for folder, kind in zip(check.STAGES, store.FOLDERS, strict=True)}
@@ -56,6 +56,8 @@ def is_current(data: Path, stage: Stage) -> bool:
         of = [check.open_head(data, parent) for parent in parents(stage)]
         if isinstance(stage, Pretrain):
             store.read_log(store.log_path(data, stage))
+    except faults.Unreadable:
+        raise  # it may well be current: to make it again would be to lose it
     except Problem:
         return False
     return head["code"] == provenance.stage_code(STEPS[type(stage)], stage) and head.get("parents", "") == lineage(*of)

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from entia import reports, results, theory
+from entia import reports, results, theory, tuning
 from entia.config import Problem
 from entia.reports import Report
 
@@ -27,6 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 VIEWS = {1: COLOURS[6], 2: COLOURS[0], 4: COLOURS[1], 8: COLOURS[2], 16: COLOURS[3]}
 CHOOSING = ("width_curve", "best_weight", "heat_map", "views_curve")  # figures that show a chosen weight
 TIMED = ("convergence", "sample_efficiency", "pareto", "spectra", "diet_batch")  # figures that show minutes
+GRIDS = ("best_weight", "heat_map", "spectra", "diet_loss")  # figures of all that was tried
 LINES = ("-", "--", ":", "-.")
 STYLE = {
     "axes.spines.top": False,
@@ -50,7 +51,7 @@ def draw(report: Report, rows: pd.DataFrame, scale: str) -> Figure:
 
     Where a `Problem` keeps it from being drawn, a figure that says so. What the page must say beside it is its label.
     """
-    rows = results.trained(rows)
+    rows = tuning.trained(rows)
     try:
         if rows.empty and report.experiments:
             raise Problem("none of its experiments has a cell at this scale")
@@ -69,6 +70,8 @@ def _cannot(title: str, why: str, scale: str) -> Figure:
 
 def _entitled(report: Report, rows: pd.DataFrame, scale: str) -> Figure:
     lost, rows = results.diverged(rows), results.ended(rows)
+    if report.figure not in GRIDS:
+        rows = tuning.judged(rows)
     if lost and rows.empty:
         raise Problem(f"every run diverged: {lost}")
     with mpl.rc_context(STYLE):

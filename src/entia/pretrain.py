@@ -74,7 +74,7 @@ def pretrain(
 
     `state` and `epoch` are of an earlier run's last `Progress`: training goes on after that epoch, and on a CPU ends
     with the same bytes as if it had never stopped. A row has the mean over the epoch's steps of the loss and of each
-    weighted term, the seconds spent training, view-images processed and peak memory in MiB, all of this epoch, and
+    weighted term, the seconds spent training and the processor's, view-images processed and peak memory in MiB, all of this epoch, and
     `images`, the number trained on (DIET's N); with an online probe also `probe_loss`, the mean of its cross-entropy,
     which is no part of `loss`, and `probe_accuracy`, the share of `test` (clean, encoder in evaluation mode) that it
     has right after this epoch. The best over epochs is chosen on `test`, and no more than that. `warmup_seconds` are a
@@ -111,10 +111,11 @@ class _Untrained:
         count, channels, height, _ = data.pixels.shape
         side, device = config.augmentation.size or height, data.index.device
         self.encoder = nets.build(config.encoder, config.projector, channels, side, config.seed).encoder.to(device)
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         with torch.no_grad():
             self._set_statistics(config, data)
         self.row: Row = {"epoch": 1, "loss": 0.0, "seconds": round(time.perf_counter() - start, 4)}
+        self.row["cpu_seconds"] = round(time.process_time() - worked, 4)
         self.row |= {"warmup_seconds": 0.0, "images": count, "view_images": 0, "peak_mib": _peak_mib(device)}
 
     def _set_statistics(self, config: Pretrain, data: Data) -> None:
@@ -253,7 +254,7 @@ class _Run:
             torch.cuda.reset_peak_memory_stats(self.device)
         totals: dict[str, Tensor] = {}
         bad = torch.full((), -1, device=self.device)
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         self.model.train()
         with nets.seeded(nets.stream(config.seed * 1_000_003 + epoch, _NOISE), self.device):  # dropout's numbers
             for step in range(self.steps):
@@ -267,6 +268,7 @@ class _Run:
         row: Row = {"epoch": epoch, **{name: float(total) / self.steps for name, total in totals.items()}}
         # After the reads above, so the device has finished.
         row["seconds"] = round(time.perf_counter() - start, 4)
+        row["cpu_seconds"] = round(time.process_time() - worked, 4)
         row["warmup_seconds"], self.warmup = round(self.warmup, 4), 0.0
         row["compiled"] = int(bool(self.compiled))
         row["images"] = len(order)  # that it trains on, whether or not an epoch's whole batches take them all

@@ -29,10 +29,10 @@ def frame(
     Columns: `experiment`, `arm`, `readout` (its name); the config by dotted path (`views`, `projector.width`,
     `method.name`, `subset.fraction`, …, and `embed.*`, `probe.*`); `weight`, the method's orthogonality weight (Barlow
     Twins' λ, VICReg's λ = μ, β); `all_views`, crops of another size among them; `cell`, the pretraining run's name;
-    `epoch`; the readout's metrics (fractions in [0,
-    1]); and from the log, up to that epoch: `minutes` of training, `view_images`, `peak_mib`, the `machines` it ran on
-    and the online probe's best accuracy `probe_best`; that epoch's `loss`, `probe_loss` and `probe_accuracy`; and
-    `images`, what the run trains on. Beside them `untrained` and `pixels`, the accuracy of its own baselines.
+    `epoch`; the readout's metrics (fractions in [0, 1]); and from the log, up to that epoch: `minutes` of training and
+    the processor's `cpu_minutes`, `view_images`, `peak_mib`, the `machines` it ran on and the online probe's best
+    accuracy `probe_best`; that epoch's `loss`, `probe_loss` and `probe_accuracy`; and `images`, what the run trains on.
+    Beside them `untrained` and `pixels`, the accuracy of its own baselines.
 
     A readout that diverged has one row, of the epoch at which its run should have ended, without metrics, minutes or
     view-images; `diverged_at` says how far it came. What it read out before is in the readout's file alone.
@@ -65,11 +65,6 @@ def beside(stage: Readout, readout: Callable[[Readout], Mapping[str, Any]]) -> d
         last.setdefault(arm, []).append(list(readout(found)["metrics"].values())[-1])
     best = max(last[baselines.PIXELS], key=lambda read: read.get("validation", read["accuracy"]))
     return {"untrained": last[baselines.UNTRAINED][0]["accuracy"], "pixels": best["accuracy"]}
-
-
-def trained(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows without the baselines' own, which stand beside the others as columns."""
-    return rows[rows["experiment"] != baselines.EXPERIMENT] if "experiment" in rows else rows
 
 
 def _lost(stage: Readout, end: Mapping[str, str], how: str) -> dict[str, Any]:
@@ -131,9 +126,10 @@ def _flat(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _by_epoch(log: Log, saved: set[int]) -> dict[int, dict[str, Any]]:
     """What the log says of a run up to each saved epoch."""
     found: dict[int, dict[str, Any]] = {}
-    seconds, view_images, peak, best, machines = 0.0, 0, 0, 0.0, set[str]()
+    seconds, worked, view_images, peak, best, machines = 0.0, 0.0, 0, 0, 0.0, set[str]()
     for row in log:
         seconds, view_images = seconds + float(row["seconds"]), view_images + int(row["view_images"])
+        worked += float(row.get("cpu_seconds", "nan"))
         peak, best = max(peak, int(row["peak_mib"])), max(best, float(row.get("probe_accuracy", 0)))
         machines.add(provenance.model(row["machine"]))
         if (epoch := int(row["epoch"])) not in saved:
@@ -141,6 +137,7 @@ def _by_epoch(log: Log, saved: set[int]) -> dict[int, dict[str, Any]]:
         found[epoch] = {
             "epoch": epoch,
             "minutes": seconds / 60,
+            "cpu_minutes": worked / 60,
             "view_images": view_images,
             "images": int(row["images"]),
             "peak_mib": peak,

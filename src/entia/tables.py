@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from entia import reports, results
+from entia import reports, results, tuning
 from entia.config import Problem
 from entia.reports import Report
 
@@ -38,7 +38,9 @@ def draw(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[
     try:
         if rows.empty:
             raise Problem("none of its experiments has a cell at this scale")
-        return _drawn(report, results.trained(rows), scale, artefact)
+        rows = tuning.trained(rows)
+        shown = rows if report.table == "held_out" else tuning.judged(rows)
+        return _drawn(report, shown, scale, artefact)
     except Problem as problem:
         why = pd.DataFrame({"cannot be drawn": [" ".join(str(problem).split())]})
         return rendered(why, report.title, f"{scale} scale", artefact)

@@ -6,19 +6,18 @@
 # pyright: reportInvalidTypeArguments=false
 
 import functools
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pandas as pd
 
-from entia import config, results
+from entia import results
 from entia.baselines import EXPERIMENT as BASELINES
 from entia.claims.intervals import Missing
 from entia.claims.pooling import NO_POOL, Pool, Sample, pool
+from entia.tuning import as_text, is_config, seeds_that_chose, trained
 
 PROTOCOL = ("subset.dataset", "encoder.name", "encoder.width", "epochs")
 """What a protocol's cells have in common, beside batch sizes that an experiment compares with each other."""
-WEIGHTS = ("weight", "method.weight", "method.invariance", "method.variance")
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,20 @@ class Study:
         if frame.empty:
             return cls(frame, scale)
         described = frame.assign(configuration=_configurations(frame), protocol=_protocols(frame))
-        tuning = tuning_seeds(described)
+        tuning = seeds_that_chose(described)
         pairs = zip(frame["experiment"], frame["seed"], strict=True)
         described = described.assign(tuning=[pair in tuning for pair in pairs])
         if seeds is not None:
-            judged = sorted(set(described[~described["tuning"] & _trained(described)]["seed"]))[:seeds]
-            described = described[described["tuning"] | ~_trained(described) | described["seed"].isin(judged)]
+            judged = sorted(set(described[~described["tuning"] & trained(described)]["seed"]))[:seeds]
+            described = described[described["tuning"] | ~trained(described) | described["seed"].isin(judged)]
         return cls(described, scale)
 
     def pool(self, measure: Measure) -> Pool:
         """The variance over seeds of a measure, by protocol and method. Each distinct cell counts once."""
         if measure not in self.pools:
-            rows = measure.rows(self.frame[_trained(self.frame) & ~self.frame["tuning"]])
-            if "embed.on.dataset" in rows:  # read out on other data
-                rows = rows[rows["embed.on.dataset"].isna()]
+            rows = measure.rows(self.frame[trained(self.frame) & ~self.frame["tuning"]])
+            if "embed.on.dataset" in rows:  # what is read out on other data is another measure
+                rows = rows[rows["embed.on.dataset"] == rows["subset.dataset"]]
             rows = rows.sort_values(["cell", "readout"]).drop_duplicates("cell")
             scaled = rows.assign(**{measure.column: measure.factor * rows[measure.column].astype(float)})
             self.pools[measure] = pool(scaled, measure.column) if len(rows) else NO_POOL
@@ -95,43 +94,9 @@ def sample(rows: pd.DataFrame, measure: Measure) -> Sample:
     return Sample(dict(values.items()), dict(found["cell"].items()), place)
 
 
-def tuning_seeds(rows: pd.DataFrame) -> set[tuple[str, int]]:
-    """(experiment, seed) whose cells chose a weight and are judged nowhere.
-
-    Those are seeds that ran more weights of a cell than another seed did. Where every seed ran as many, none is: each
-    seed's weight is then chosen by the others.
-    """
-    if "weight" not in rows:
-        return set()
-    trained = rows[_trained(rows)]
-    like = trained.assign(but=_but_weights(trained)).groupby(["experiment", "but", "seed"])["weight"].nunique()
-    more = like > like.groupby(level=[0, 1]).transform("min")
-    return {(experiment, seed) for experiment, _, seed in like[more & (like > 1)].index}
-
-
-def _trained(rows: pd.DataFrame) -> "pd.Series[bool]":
-    return rows["experiment"] != BASELINES
-
-
 def _configurations(frame: pd.DataFrame) -> "pd.Series[str]":
     """A cell's config, its seed apart, as text."""
-    return _text(frame, [name for name in map(str, frame) if _is_config(name) and name != "seed"])
-
-
-def _but_weights(frame: pd.DataFrame) -> "pd.Series[str]":
-    """A cell's config, its seed and its weight apart."""
-    return _text(frame, [name for name in map(str, frame) if _is_config(name) and name not in ("seed", *WEIGHTS)])
-
-
-def _is_config(column: str) -> bool:
-    return "." in column or column in config.Pretrain.__struct_fields__
-
-
-def _text(frame: pd.DataFrame, columns: Iterable[str]) -> "pd.Series[str]":
-    varied = [name for name in columns if frame[name].map(str).nunique() > 1]
-    if not varied:
-        return pd.Series("", index=frame.index)
-    return frame[varied[0]].map(str).str.cat([frame[name].map(str) for name in varied[1:]], sep="|")
+    return as_text(frame, [name for name in map(str, frame) if is_config(name) and name != "seed"])
 
 
 def _protocols(frame: pd.DataFrame) -> "pd.Series[str]":
