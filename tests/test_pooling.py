@@ -6,8 +6,8 @@ Which mutation of the code each test fails on (each was made once by hand):
 - the pooled variance alone (d₀ infinite): `by_hand`, and the simulated kin and 1-and-3 noise
 - no division over parts (the refutations' level): `claims_of_several_parts`, `test_judging`
 - the level not halved for two ends: `test_judging`
-- the best baseline alone: `test_selection`
-- a weight chosen on the judged seed's own images: `test_selection`
+- the best baseline alone: `test_judging`
+- a weight chosen on the judged seed's own images: `test_judging`
 - a pooled variance for an accuracy alone: `an_accuracy_alone_borrows_nothing`
 """
 

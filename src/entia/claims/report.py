@@ -195,7 +195,8 @@ def _on(reading: Reading) -> str:
 def _effect(reading: Reading) -> str:
     if reading.effect is None:
         return "not measured"
-    effect = f"{_amount(reading.effect)} {reading.unit}".strip()
+    told = _amount(reading.effect)
+    effect = f"{told} {reading.unit.removesuffix('s') if told in ('1', '−1') else reading.unit}".strip()
     if reading.low is None and reading.high is None:
         return f"{effect} [no interval]"
     return f"{effect} [{_end(reading.low, '−∞')}, {_end(reading.high, '∞')}]"
