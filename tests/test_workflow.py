@@ -37,11 +37,11 @@ def make_study(folder: Path) -> Path:
     (folder / "profiles").symlink_to("workflow/profiles")
     shutil.copytree(ROOT / "data/reported", folder / "data/reported")
     raw = yaml.safe_load((ROOT / "tests/params.yaml").read_text())
+    raw["defaults"]["projector"]["width"] = 8
     raw["scales"]["laptop"] = {
         "defaults": {
             "subset": {"dataset": "mnist5k", "limit": 300},
             "encoder": {"name": "narrow_resnet", "width": 2},
-            "projector": {"width": 8},
             "epochs": 3,
             "batch": 64,
         },
