@@ -79,3 +79,11 @@ def test_a_mistake_of_ours_is_no_problem_and_is_raised(monkeypatch):
         tables.draw(ACCOUNTING, run(40), "laptop", "MV-A2")
     with pytest.raises(KeyError):
         figures.draw(PARETO, run(40), "laptop")
+
+
+def test_what_a_scale_leaves_out_is_listed_once():
+    found = plan.load(ROOT / "params.yaml", "laptop")
+    text = page.html(found, *drawn(found), TABLE)
+    assert found.absent
+    assert all(text.count(f"<li>{artefact}. ") == 1 for artefact in found.absent)
+    assert not any(f'id="{artefact}"' in text for artefact in found.absent)

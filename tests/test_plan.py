@@ -161,11 +161,47 @@ def test_pretraining_on_stl10_and_imagenet100_divides_by_the_mean_and_the_readou
             assert policy.std == policy.mean and embed.std not in (None, policy.std)
 
 
-def test_the_laptops_study_has_every_artefact_and_is_small_enough(paper):
+HEADLINES = {"MV-T1", "MV-T2", "MV-F2a", "MV-F3", "MV-F4a", "MV-F5a", "MV-F6"}
+HEADLINES |= {"DIET-TA", "DIET-F1", "DIET-F2", "DIET-S1", "DIET-S2", "DIET-S4"}
+
+
+def test_the_laptops_study_is_small_enough_and_names_what_it_leaves_out(paper):
     found = plan.load(ROOT / "params.yaml", "laptop")
-    names = [artefact for artefact in found.reports if artefact.startswith("MV-")]
-    assert set(RUNS) == set(names)
-    assert len({cell for artefact in names for cell in found.cells(artefact)}) <= 80
+    assert {*found.reports, *found.absent} == set(paper.reports) and not found.absent.keys() & found.reports.keys()
+    assert HEADLINES <= found.reports.keys()
+    cells = [found.pretrains[name] for artefact in found.reports for name in found.cells(artefact)]
+    seen = {config.name(cell): 3600 * cell.subset.fraction * cell.epochs * config.all_views(cell) for cell in cells}
+    assert sum(seen.values()) < 4_100_000  # view-images: some ten minutes of two cores
+
+
+@pytest.mark.parametrize(
+    "experiment", ["width_barlow_twins", "width_vicreg", "views_barlow_twins", "data_barlow_twins"]
+)
+def test_a_laptop_arms_weight_is_run_by_judged_seeds_alone_or_tried_by_the_tuning_seed_alone(experiment):
+    found = plan.load(ROOT / "params.yaml", "laptop")
+    tried, judged = {}, {}
+    for row in found.experiments[experiment]:
+        cell = found.readouts[row.readout].embed.pretrain
+        arm = (row.arm, cell.views, cell.projector.width, cell.subset.fraction)
+        weight = getattr(cell.method, "weight", None) or cell.method.invariance
+        (tried if cell.seed == 7 else judged).setdefault(arm, set()).add(weight)
+    assert tried and all(len(weights) > 1 for weights in tried.values())
+    assert all(len(weights) == 1 for weights in judged.values())
+    assert all(judged[arm] <= weights for arm, weights in tried.items())
+
+
+def test_an_experiment_given_as_an_empty_list_is_left_out_of_what_draws_others_too(tmp_path):
+    raw = yaml.safe_load(TEXT)
+    block = {"arm": "fixed", "method.weight": 0.1}
+    raw["scales"]["laptop"]["experiments"] = {"one": block, "none": []}
+    table = {"title": "x", "table": "width_table"}
+    raw["reports"] = {
+        "both": {**table, "experiments": ["one", "none"]},
+        "neither": {**table, "experiments": ["none"]},
+    }
+    found = load(yaml.safe_dump(raw), tmp_path)
+    assert list(found.reports) == ["both"] and found.absent == {"neither": "x"}
+    assert len(found.rows["both"]) == 1
 
 
 def test_one_weight_changed_changes_the_cells_that_have_it_alone(tmp_path):

@@ -28,6 +28,8 @@ def html(
     their folder. `note` says where the cells were made, if not here.
     """
     parts = [_artefact(a, report, tables.get(a), figures.get(a)) for a, report in plan.reports.items()]
+    if plan.absent:
+        parts.append(_left_out(plan))
     if speed:
         parts.append(_speed(speed, benchmarks))
     title = f"entia: {plan.scale} scale"
@@ -46,6 +48,14 @@ def _artefact(artefact: str, report: Report, table: str | None, note: str | None
     if note is not None:
         return _figure(artefact, report.title, note)
     return _undrawn(artefact, report.title, f"{'table' if report.table else 'figure'}/{artefact}")
+
+
+def _left_out(plan: Plan) -> str:
+    listed = "".join(f"<li>{artefact}. {escape(title)}</li>" for artefact, title in plan.absent.items())
+    return (
+        f'<h2 id="left-out">Not at {plan.scale} scale</h2>\n<p class="note">It has not the data, networks or runs that '
+        f"these are about; `scale: paper` in params.yaml has.</p>\n<ul>{listed}</ul>\n"
+    )
 
 
 def _undrawn(artefact: str, title: str, log: str) -> str:

@@ -60,6 +60,8 @@ class Plan:
     embeds: dict[str, Embed] = field(default_factory=dict[str, Embed])
     readouts: dict[str, Readout] = field(default_factory=dict[str, Readout])
     judging: Judging = field(default_factory=Judging)
+    absent: dict[str, str] = field(default_factory=dict[str, str])
+    """Titles of the reports that are no part of this scale: it lacks their experiments."""
     notices: tuple[str, ...] = ()
     """What is no mistake and yet worth saying before anything runs."""
 
@@ -302,10 +304,8 @@ def _plan(study: _Study, told: list[str]) -> Plan:
         told += mistakes.unknown(
             dict.fromkeys(report.experiments), study.elsewhere, f"reports.{artefact}.experiments: "
         )
-    # an artefact whose experiments another scale has and this one lacks is no part of this one
-    reports = {
-        name: report for name, report in study.reports.items() if set(report.experiments) <= set(study.experiments)
-    }
+    reports = {name: report for name, report in study.reports.items() if _is_here(report, experiments)}
+    absent = {name: report.title for name, report in study.reports.items() if name not in reports}
     rows_of = {
         name: tuple(row for experiment in report.experiments for row in experiments[experiment])
         for name, report in reports.items()
@@ -313,11 +313,19 @@ def _plan(study: _Study, told: list[str]) -> Plan:
     beside = {name: _baselines(rows, readouts) for name, rows in rows_of.items()}
     drawn = {experiment for report in reports.values() for experiment in report.experiments}
     notices = tuple(_notices(study, drawn, readouts))
-    found = Plan(study.scale, reports, rows_of, experiments, beside, judging=study.judging, notices=notices)
+    found = Plan(
+        study.scale, reports, rows_of, experiments, beside, absent=absent, judging=study.judging, notices=notices
+    )
     found = _fill(found, readouts)
     if not told:  # what a plan needs can be said of a whole plan alone
         told += feasible.mistakes(found.readouts, found.reports, found.rows)
     return found
+
+
+def _is_here(report: Report, experiments: Mapping[str, tuple[Row, ...]]) -> bool:
+    """Whether a scale has each experiment of a report, and runs of at least one (`[]` is an experiment left out)."""
+    there = [experiments.get(name) for name in report.experiments]
+    return not there or (None not in there and any(there))
 
 
 def _rows(layers: Layers, block: _Block, readouts: dict[str, Readout], told: list[str]) -> list[Row]:
