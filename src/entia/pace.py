@@ -39,7 +39,7 @@ class Pace:
             self._tail = max(self._tail, time.monotonic() - self._ended[cell])
 
     def needed(self, cell: Pretrain) -> float:
-        """Seconds until a cell is trained and read out, with a margin; 0 of a baseline, and before any cell has told."""
+        """Seconds until a cell is trained and read out, with a margin; 0 of a baseline, and until a cell has told."""
         if not self._trained or baselines.is_one(cell):
             return 0.0
         work = machines.work(cell)
