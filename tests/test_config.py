@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from entia import config
+from entia import config, plan
 from entia.config import (
     BYOL,
     Augmentation,
@@ -39,6 +39,11 @@ def cell(**fields) -> Pretrain:
 
 def readout(pretrain: Pretrain) -> Readout:
     return Readout(embed=Embed(pretrain=pretrain, on=Subset(dataset="cifar10")), probe=Ridge())
+
+
+def trained(found: plan.Plan) -> list[Pretrain]:
+    """A plan's cells without the baselines."""
+    return [stage for stage in found.pretrains.values() if not isinstance(stage.method, Untrained)]
 
 
 def test_equal_configs_have_equal_keys():

@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-from test_workflow import ENVIRONMENT, artefacts, change, edit, interruptible, jobs, make_study
+from test_workflow import BASELINES, ENVIRONMENT, artefacts, change, edit, interruptible, jobs, make_study
 
 from entia import check, plan
 
 pytestmark = pytest.mark.workflow
 
 KILLS = 20
+CELLS = 3 + BASELINES
 WHO = {f"GIT_{role}_{what}": "a@b.invalid" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 HERE = {**ENVIRONMENT, **WHO, "GIT_CONFIG_GLOBAL": os.devnull, "PYTHONPATH": "src"}
 CONDA = {**HERE, "PATH": f"{ROOT / 'tests/conda/bin'}:{HERE['PATH']}"}
@@ -136,7 +137,7 @@ def test_a_clone_pulls_everything_and_has_nothing_to_do_whatever_the_times_of_it
     scramble(clone)
     assert has_nothing_to_do(clone)
     nearest(clone)
-    assert jobs(clone)["readout"] == 3 and "pretrain" not in jobs(clone)
+    assert jobs(clone)["readout"] == CELLS and "pretrain" not in jobs(clone)
 
 
 def test_a_clone_pulls_from_an_s3_compatible_server(study, tmp_path, monkeypatch):
@@ -397,7 +398,7 @@ def test_another_cells_artefact_under_a_cells_name_is_foreign_and_never_used(stu
 
 def test_results_of_older_code_and_of_other_raw_data_are_told_apart(study):
     edit(study, "readout")
-    assert re.search(r"10 current, 3 older code, 0 missing, 0 foreign", entia(study, "check"))
+    assert f"{1 + 2 * CELLS} current, {CELLS} older code, 0 missing, 0 foreign" in entia(study, "check")
     file = first_of(study, "checkpoints", ".safetensors")
     tensors, head = check.store.read_tensors(file)
     check.store.write_tensors(file, tensors, {**head, "raw_sha256": "0" * 64})
@@ -419,11 +420,11 @@ def test_prune_removes_what_no_scale_names_and_a_remote_holds_and_never_raw_data
     unsaved = study / "data/readouts/of-nobody-0123456789.json"
     unsaved.write_text("{}")
     text = entia(study, "prune")
-    assert "4 files are not named at scale laptop, paper; 3 may go" in text
+    assert f"{CELLS + 1} files are not named at scale laptop, paper; {CELLS} may go" in text
     assert re.search(rf"UNSAVED +{unsaved.relative_to(study)}", text) and "removed" not in text
-    assert "3 files removed" in entia(study, "prune", "--yes")
+    assert f"{CELLS} files removed" in entia(study, "prune", "--yes")
     left = {path.name for path in (study / "data/readouts").iterdir()}
-    assert unsaved.exists() and raw.exists() and not left & set(old) and len(left) == 4
+    assert unsaved.exists() and raw.exists() and not left & set(old) and len(left) == CELLS + 1
     assert not {"subset", "pretrain", "embed"} & jobs(study).keys()
     assert "1 files removed" in entia(study, "prune", "--yes", "--even-unsaved")
     assert not unsaved.exists() and raw.exists()
@@ -435,14 +436,15 @@ def test_prune_keeps_what_another_scale_names_unless_told(study):
     raw["scales"]["laptop"] = {"defaults": raw["scales"]["laptop"]["defaults"], "experiments": {}}
     (study / "params.yaml").write_text(yaml.safe_dump(raw))
     assert entia(study, "prune").startswith("0 files are not named")
-    assert "13 files are not named at scale laptop; 13 may go" in entia(study, "prune", "--other-scales")
+    files = 1 + 4 * CELLS  # a log beside each cell's weights
+    assert f"{files} files are not named at scale laptop; {files} may go" in entia(study, "prune", "--other-scales")
 
 
 def test_without_a_remote_nothing_counts_as_stored(study):
     run(study, "dvc", "remote", "remove", "folder")
     nearest(study)
     text = entia(study, "prune", "--yes")
-    assert "3 files are not named" in text and "0 may go" in text and "removed" not in text
+    assert f"{CELLS} files are not named" in text and "0 may go" in text and "removed" not in text
 
 
 def test_metrics_hold_every_artefacts_mean_accuracies(shared):

@@ -147,7 +147,7 @@ def test_hdf5s_own_locks_are_not_asked_for_where_there_are_none(refusing, tmp_pa
 
 def test_check_calls_unreadable_what_it_cannot_read_and_goes_on(tmp_path, monkeypatch):
     one = cell()
-    only = plan.Plan("laptop", {}, {}, {}, subsets={"x": one.subset}, pretrains={"y": one})
+    only = plan.Plan("laptop", {}, {}, {}, {}, subsets={"x": one.subset}, pretrains={"y": one})
     closed = store.path(tmp_path, one.subset)
     closed.mkdir(parents=True)
     states = {finding.file: (finding.state, finding.is_wrong) for finding in check.check(only, tmp_path)}

@@ -85,7 +85,7 @@ IMPOSSIBLE = {
     ),
     "fewer images than classes": ({"subset.limit": 9}, "subset.limit: 9 images cannot hold the 10 classes of mnist5k"),
     "no image left to train on": ({"subset.limit": 10}, "subset.validation: no image of mnist5k is left for training"),
-    "no penalty": ({"probe": {"name": "ridge", "penalties": []}}, "probe.penalties: none given"),
+    "no penalty": ({"probe": {"name": "ridge", "penalties": []}}, "probe.penalties: an empty list"),
 }  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_a_last_batch_of_one_image_is_refused_where_it_could_not_be_trained_on_a
     seen = set()
     for method, views, norm, depth, size in ALONE:
         config = cell(
-            augmentation=Augmentation(size=size),
+            augmentation=Augmentation(size=size, mean=(127.5,), std=(127.5,)),
             encoder=Encoder(name="narrow_resnet", width=1),
             projector=Projector(width=4, depth=depth),
             method=method,

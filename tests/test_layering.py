@@ -9,6 +9,7 @@ import yaml
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_config import trained
 
 from entia import plan
 from entia.config import Problem
@@ -26,7 +27,7 @@ def of_block(block: object, folder: Path, **changed: object) -> plan.Plan:
     """The plan of one experiment of one block, on the tests' own layers."""
     raw = copy.deepcopy(RAW) | changed
     raw["scales"]["laptop"]["experiments"] = {"one": block}
-    raw["reports"] = {"X": {"title": "x", "table": "width_table", "experiments": ["one"]}}
+    raw["reports"] = {"X": {"title": "x", "table": "accounting", "experiments": ["one"]}}
     return planned(raw, folder)
 
 
@@ -131,7 +132,7 @@ def of_layer(layer: dict[str, object], folder: Path) -> object:
     raw["defaults"] |= {"encoder": {"name": "resnet18"}, "epochs": 3, "batch": 64}
     raw["defaults"]["subset"]["dataset"] = "mnist5k"
     raw["scales"]["laptop"] = {"defaults": layer, "experiments": {"one": {"subset.limit": [100, 200]}}}
-    raw["reports"] = {"X": {"title": "x", "table": "width_table", "experiments": ["one"]}}
+    raw["reports"] = {"X": {"title": "x", "table": "accounting", "experiments": ["one"]}}
     try:
         return set(planned(raw, folder).readouts.values())
     except Problem as problem:
@@ -149,13 +150,13 @@ def of_layer(layer: dict[str, object], folder: Path) -> object:
     ],
 )
 def test_a_data_set_brings_its_own_statistics_however_it_is_named(block, tmp_path):
-    (cell,) = of_block(block, tmp_path).pretrains.values()
+    (cell,) = trained(of_block(block, tmp_path))
     assert (cell.subset.dataset, cell.augmentation.mean) == ("cifar10", (125.307, 122.961, 113.8575))
     assert cell.augmentation.flip == 0.5 and cell.subset.limit == 300
 
 
 def test_a_data_set_without_an_entry_has_its_statistics_measured(tmp_path):
-    (cell,) = of_block({"subset": {"dataset": "image_folder/mine", "side": 16}}, tmp_path).pretrains.values()
+    (cell,) = trained(of_block({"subset": {"dataset": "image_folder/mine", "side": 16}}, tmp_path))
     assert cell.augmentation.mean is None and cell.augmentation.std is None
 
 
@@ -163,8 +164,8 @@ def test_lists_inside_mappings_are_axes_and_mappings_in_a_list_are_choices(tmp_p
     found = of_block(
         {"method": [{"name": "vicreg", "invariance": [1, 2]}, {"name": "simclr"}], "seed": [0, 1]}, tmp_path
     )
-    cells = {(cell.method.__class__.__name__, cell.seed) for cell in found.pretrains.values()}
-    assert len(found.pretrains) == 6 and cells == {*itertools.product(("VICReg", "SimCLR"), (0, 1))}
+    cells = {(cell.method.__class__.__name__, cell.seed) for cell in trained(found)}
+    assert len(trained(found)) == 6 and cells == {*itertools.product(("VICReg", "SimCLR"), (0, 1))}
 
 
 MISTAKES = [
@@ -243,7 +244,7 @@ def test_a_default_that_a_later_layer_overrides_in_every_cell_is_said(tmp_path):
         "scales.laptop.defaults.augmentation.size: 32 has no effect here; 16 of datasets.mnist5k lies over it: "
         "change it there",
     )
-    raw["scales"]["laptop"]["experiments"]["twins"].append({"subset.dataset": "cifar10"})
+    raw["scales"]["laptop"]["experiments"]["twins"].append({"arm": "fixed", "subset.dataset": "cifar10"})
     assert len(planned(raw, tmp_path).notices) == 1  # CIFAR-10's part says nothing of flips and sizes
 
 
@@ -279,7 +280,7 @@ def test_a_folder_of_images_is_below_data_raw_and_its_name_harmless(name, tmp_pa
 def test_files_named_after_a_folder_are_safe_for_shells_and_file_systems(name, tmp_path):
     found = of_block(
         {"subset": {"dataset": "cifar10", "side": 8}, "embed.on": f"image_folder/{name}", "method.name": "spectral_contrastive",
-         "method.weight": 1, "seed": 2**32 - 1, "subset.fraction": 0.123456789}, tmp_path,
+         "method.weight": 1, "seed": 2**32 - 1, "subset.fraction": 0.123456789, "batch": 32}, tmp_path,
     )  # fmt: skip
     for stage in ("subset", "pretrain", "embed", "readout"):
         for one in found.of(stage):

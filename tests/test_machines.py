@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_workflow import ENVIRONMENT, change, make_study, run
+from test_workflow import BASELINES, ENVIRONMENT, change, make_study, run
 from torch.utils.flop_counter import FlopCounterMode
 
 from entia import config, machines, nets, plan, stages, store, unfinished
@@ -328,5 +328,5 @@ def test_after_a_killed_snakemake_the_same_command_goes_on(tmp_path):
     killed.wait()
     found = run(folder, *command)
     assert "The last run here was killed" in found.stderr
-    assert len(list((folder / "data/checkpoints").glob("*.safetensors"))) == 3
+    assert len(list((folder / "data/checkpoints").glob("*.safetensors"))) == 3 + BASELINES
     assert not list((folder / "data/checkpoints").glob(".*"))

@@ -9,12 +9,19 @@ import msgspec
 import pytest
 import yaml
 from conftest import ROOT
+from test_config import trained
 
 from entia import config, layering, plan, reading
 from entia.config import Problem
 
 TEXT = (ROOT / "tests/params.yaml").read_text()
 """For how params.yaml is read; the shipped one is read where its own study is what is tested."""
+
+
+def at(scale: str) -> str:
+    """The tests' study at a scale of its own, whose section is the laptop's."""
+    raw = yaml.safe_load(TEXT)
+    return yaml.safe_dump(raw | {"scale": scale, "scales": raw["scales"] | {scale: raw["scales"]["laptop"]}})
 
 
 def load(text: str, folder: Path) -> plan.Plan:
@@ -40,11 +47,6 @@ def test_every_scale_of_params_yaml_loads_and_leaves_nothing_to_be_said(scale):
     assert found.scale == scale
     assert not [notice for notice in found.notices if notice.startswith(("defaults", "scales"))]
     assert all(found.rows[artefact] for artefact, report in found.reports.items() if report.experiments)
-
-
-def trained(found: plan.Plan) -> list[config.Pretrain]:
-    """The cells without the baselines."""
-    return [stage for stage in found.pretrains.values() if not isinstance(stage.method, config.Untrained)]
 
 
 # Rows of each artefact at paper scale: the run counts of spec §8, with what the spec leaves open written out.
@@ -215,7 +217,7 @@ def test_one_weight_changed_changes_the_cells_that_have_it_alone(tmp_path):
 
 def test_another_data_set_is_one_field(tmp_path):
     found = load(replaced("subset: {dataset: mnist5k, limit: 300}", "subset: {dataset: cifar10, limit: 300}"), tmp_path)
-    cells = found.pretrains.values()
+    cells = found.pretrains.values()  # baselines too
     assert {stage.subset.dataset for stage in cells} == {"cifar10"}
     assert {stage.augmentation.mean for stage in cells} == {(125.307, 122.961, 113.8575)}
 
@@ -387,7 +389,7 @@ def test_looks_are_planned_for_each_scale_and_there_are_none_where_nothing_is_sa
         ("{photos: {look: [3]}}", "judging.photos.look: unknown; did you mean looks?"),
         ("{photos: {looks: [3, 5]}}", "judging.photos.looks: [3, 5]: give one number of seeds, or two"),
         ("{photos: {looks: [0]}}", "judging.photos.looks"),
-        ("[3, 6]", "judging: [3, 6] is not a mapping of scales"),
+        ("[3, 6]", "judging: [3, 6] is not a mapping"),
     ],
 )
 def test_a_mistaken_look_is_named(given, said, tmp_path):

@@ -5,15 +5,15 @@ the tables drawn from them. What it names is never trained again unasked: delete
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
-from entia import config
+from entia import baselines, config
 from entia.config import Config, Problem, Readout
-from entia.plan import Plan
+from entia.plan import Plan, Row
 
 
 class Origin(Config, frozen=True):
@@ -80,17 +80,33 @@ def to_make(plan: Plan, data: Path) -> Plan:
     readouts = {name: readout for name, readout in plan.readouts.items() if readout.embed.pretrain in kept}
     used = {subset for embed in embeds.values() for subset in (embed.pretrain.subset, embed.on)}
     subsets = {name: subset for name, subset in plan.subsets.items() if subset in used}
-    rows = {artefact: tuple(row for row in rows if row.readout in readouts) for artefact, rows in plan.rows.items()}
-    left = dataclasses.replace(plan, rows=rows, readouts=readouts)
-    return dataclasses.replace(left, subsets=subsets, pretrains=pretrains, embeds=embeds)
+    left = _with(plan, lambda row: row.readout in readouts)
+    return dataclasses.replace(left, readouts=readouts, subsets=subsets, pretrains=pretrains, embeds=embeds)
 
 
 def drawable(plan: Plan, data: Path) -> Plan:
-    """The plan with those rows alone whose readout and log are here, and the reports that have any of theirs."""
+    """The plan with those rows alone that can be drawn, and the reports that have any of theirs.
+
+    A row is drawn where its readout and log are here, and those of its baselines.
+    """
     there = {name for name, readout in plan.readouts.items() if _is_there(name, readout, data)}
-    rows = {artefact: tuple(row for row in rows if row.readout in there) for artefact, rows in plan.rows.items()}
-    reports = {name: of for name, of in plan.reports.items() if rows[name] or not of.experiments}
-    return dataclasses.replace(plan, reports=reports, rows=rows)
+
+    def is_drawable(row: Row) -> bool:
+        beside = () if row.experiment == baselines.EXPERIMENT else baselines.of(plan.readouts[row.readout])
+        return {row.readout, *(config.name(readout) for _, readout in beside)} <= there
+
+    left = _with(plan, is_drawable)
+    reports = {name: of for name, of in plan.reports.items() if left.rows[name] or not of.experiments}
+    return dataclasses.replace(left, reports=reports)
+
+
+def _with(plan: Plan, is_kept: Callable[[Row], bool]) -> Plan:
+    """The plan with some of its rows and of their baselines alone."""
+    rows, beside = (
+        {artefact: tuple(filter(is_kept, rows)) for artefact, rows in part.items()}
+        for part in (plan.rows, plan.baselines)
+    )
+    return dataclasses.replace(plan, rows=rows, baselines=beside)
 
 
 def _is_there(name: str, readout: Readout, data: Path) -> bool:

@@ -251,13 +251,14 @@ class _Metrics(msgspec.Struct):
     metrics: dict[str, dict[str, float]]
     classes: int
     chance: float
+    diverged: str = ""
 
 
 def _check_readout(readout: Readout, folder: Path, raw: dict[str, str]) -> None:
     head: dict[str, Any] = check.open_head(folder, readout)
     found = msgspec.convert(head, _Metrics)
     epochs = map(str, range(1, readout.embed.pretrain.epochs + 1))
-    if not found.metrics or not found.metrics.keys() <= set(epochs):
+    if not (found.metrics or found.diverged) or not found.metrics.keys() <= set(epochs):
         raise ValueError("it has epochs that its cell has not")
     if not all("accuracy" in metrics for metrics in found.metrics.values()):
         raise ValueError("it has no accuracy")
@@ -268,12 +269,16 @@ def _check_readout(readout: Readout, folder: Path, raw: dict[str, str]) -> None:
 
 def _check_log(cell: Pretrain, folder: Path) -> None:
     rows = store.read_log(store.log_path(folder, cell))
-    if [int(row["epoch"]) for row in rows] != list(range(1, cell.epochs + 1)):
-        raise ValueError(f"its epochs are not 1 to {cell.epochs}")
+    diverged = bool(rows[-1].get("diverged"))
+    end = min(len(rows), cell.epochs) if diverged else cell.epochs
+    if [int(row["epoch"]) for row in rows] != list(range(1, end + 1)):
+        raise ValueError(f"its epochs are not 1 to {end}")
     for row in rows:
-        numbers = [float(value) for name, value in row.items() if name != "machine"]
+        texts = [row[name] for name in ("machine", "diverged") if name in row]
+        numbers = [float(value) for name, value in row.items() if name not in ("machine", "diverged")]
         whole = [int(row[name]) for name in ("images", "view_images", "peak_mib")]
-        if not all(map(math.isfinite, numbers)) or min(whole) < 0 or not row["machine"].isprintable():
+        finite = row.get("diverged") or all(map(math.isfinite, numbers))  # its loss is what is not
+        if not finite or min(whole) < 0 or not all(map(str.isprintable, texts)):
             raise ValueError("it has numbers that no training makes")
         if not {"loss", "seconds"} <= row.keys():
             raise ValueError("it has no loss or seconds")

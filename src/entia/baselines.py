@@ -18,6 +18,11 @@ SIDES = (8, 16, 32)
 """Pixels a side that images are averaged down to; which is the strongest, the readout's validation images say."""
 
 
+def is_one(cell: Pretrain) -> bool:
+    """Whether nothing is trained in a cell."""
+    return isinstance(cell.method, Untrained)
+
+
 def of(readout: Readout) -> Iterator[tuple[str, Readout]]:
     """The baselines of one readout, with their arms: its encoder untrained, from its seed, and raw pixels.
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import psutil
 
-from entia import adopted, archive, config, crew, machines, overview, provenance, store
+from entia import adopted, archive, baselines, config, crew, machines, overview, provenance, store
 from entia.adopt import parents
 from entia.check import STAGES
 from entia.config import Pretrain, Readout, Stage, Subset
@@ -46,13 +46,31 @@ class Wanted(NamedTuple):
 
 
 def by_value(plan: Plan) -> list[Pretrain]:
-    """The cells, most valuable first: reports in params.yaml's order; in each, all arms of one seed before the next."""
+    """The cells, most valuable first: reports in params.yaml's order; in each, all arms of one seed before the next.
+
+    The baselines of a cell come right before it, since nothing is drawn of it without them.
+    """
     found: dict[str, None] = {}
+    beside = _baselines(plan)
     for artefact in plan.reports:
         cells = [(name, plan.pretrains[name]) for name in plan.cells(artefact)]
         seeds = list(dict.fromkeys(cell.seed for _, cell in cells))
-        found |= dict.fromkeys(name for name, _ in sorted(cells, key=lambda item: seeds.index(item[1].seed)))
+        for name, _ in sorted(cells, key=lambda item: seeds.index(item[1].seed)):
+            found |= {**beside[name], name: None}
+    found |= dict.fromkeys(plan.pretrains)  # of cells that were adopted without their baselines
     return [plan.pretrains[name] for name in found]
+
+
+def _baselines(plan: Plan) -> dict[str, dict[str, None]]:
+    """By cell, those of its baselines that are the plan's."""
+    found: dict[str, dict[str, None]] = {}
+    for row in (row for rows in plan.rows.values() for row in rows):
+        readout = plan.readouts[row.readout]
+        names = (config.name(of.embed.pretrain) for _, of in baselines.of(readout))
+        found.setdefault(config.name(readout.embed.pretrain), {}).update(
+            dict.fromkeys(name for name in names if name in plan.pretrains)
+        )
+    return found
 
 
 def jobs(plan: Plan, is_current: Callable[[Stage], bool]) -> dict[str, Job]:

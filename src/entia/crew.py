@@ -154,6 +154,7 @@ def work(connection: Connection, steps: tuple[str, ...], log: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("entia: asked to stop"))  # a lock that it holds goes with it
     if "pretrain" in steps:  # while images are packed; the others import what they meet, and keep out of the way
         for module in stages.IMPORTS["pretrain"]:
             import_module(module)

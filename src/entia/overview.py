@@ -71,10 +71,18 @@ def artefacts(plan: Plan, data: Path, found: Calibration | None, about: str) -> 
         )
     lines += [
         "",
-        f"{asked} cells asked for, {len(plan.pretrains)} to train (shared ones once), {len(done)} done",
+        _counts(plan, asked, done),
         about,
     ]
     return "\n".join([*lines, *(_totals(plan, data, of, ratios) if of else []), *troubled(plan, data)])
+
+
+def _counts(plan: Plan, asked: int, done: set[str]) -> str:
+    """How many cells there are; the baselines, which nothing trains, counted apart."""
+    own = {cell for artefact in plan.rows for cell in plan.cells(artefact)}
+    beside = plan.pretrains.keys() - own
+    trained = f"{asked} cells asked for, {len(own)} to train (shared ones once), {len(done & own)} done"
+    return f"{trained}; {len(beside)} baselines, {len(done & beside)} done"
 
 
 def troubled(plan: Plan, data: Path, logs: Path = Path("logs")) -> list[str]:

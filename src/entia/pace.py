@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
-from entia import machines
+from entia import baselines, machines
 from entia.config import Pretrain
 
 MARGIN = 1.25
@@ -21,7 +21,12 @@ class Pace:
         self._view_images, self._seconds = 0.0, 0.0
 
     def trained(self, cell: Pretrain, seconds: float, rows: Sequence[Mapping[str, str]]) -> None:
-        """Takes note of a trained cell: the seconds here, and its log, which has those of earlier runs too."""
+        """Takes note of a trained cell: the seconds here, and its log, which has those of earlier runs too.
+
+        A baseline and a cell that diverged tell nothing of what a whole training takes.
+        """
+        if baselines.is_one(cell) or rows[-1].get("diverged"):
+            return
         logged = sum(float(row["seconds"]) + float(row["warmup_seconds"]) for row in rows)
         self._trained.append((cell, max(seconds, logged)))
         self._ended[cell] = time.monotonic()
@@ -34,8 +39,8 @@ class Pace:
             self._tail = max(self._tail, time.monotonic() - self._ended[cell])
 
     def needed(self, cell: Pretrain) -> float:
-        """Seconds until a cell is trained and read out, with a margin; 0 where no cell has told anything yet."""
-        if not self._trained:
+        """Seconds until a cell is trained and read out, with a margin; 0 of a baseline, and until a cell has told."""
+        if not self._trained or baselines.is_one(cell):
             return 0.0
         work = machines.work(cell)
 

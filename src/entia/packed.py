@@ -27,7 +27,7 @@ def holds(data: Path) -> Callable[[Subset], Held]:
 
 
 def _held(file: Path) -> Held:
-    with store.readable(file), h5py.File(file, "r") as held:
+    with store.readable(file), h5py.File(file, "r", locking=False) as held:
         shapes = {name: _shape(held, name) for name in ("train/pixels", "validation/label", "test/label")}
         count, channels, side, _ = shapes["train/pixels"]
         return Held(count, shapes["validation/label"][0], shapes["test/label"][0], channels, side)

@@ -33,7 +33,8 @@ class Judging(Config, frozen=True):
 
     def __post_init__(self) -> None:
         if len(self.looks) > 2 or (len(self.looks) == 2 and self.looks[1] != 2 * self.looks[0]):
-            raise ValueError("give one number of seeds, or two, the second twice the first")
+            shown = mistakes.shown(list(self.looks))
+            raise ValueError(f"looks: {shown}: give one number of seeds, or two, the second twice the first")
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _judging(part: Any, told: list[str]) -> dict[str, Judging]:
         try:
             found[scale] = msgspec.convert(looks, Judging)
         except msgspec.ValidationError as error:
-            told.append(f"{JUDGING}.{scale}: {error}")
+            told.append(f"{JUDGING}.{scale}.{error}")
     return found
 
 

@@ -42,7 +42,14 @@ def judged(rows: pd.DataFrame) -> pd.DataFrame:
 
 def trained(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows without the baselines' own."""
-    return rows[rows["experiment"] != baselines.EXPERIMENT] if "experiment" in rows else rows
+    return rows[is_trained(rows)]
+
+
+def is_trained(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether each row is no baseline's own."""
+    if "experiment" not in rows:
+        return pd.Series(True, index=rows.index)
+    return rows["experiment"] != baselines.EXPERIMENT
 
 
 def _but_weights(frame: pd.DataFrame) -> "pd.Series[str]":

@@ -14,7 +14,7 @@ from entia import results
 from entia.baselines import EXPERIMENT as BASELINES
 from entia.claims.intervals import Missing
 from entia.claims.pooling import NO_POOL, Pool, Sample, pool
-from entia.tuning import as_text, is_config, seeds_that_chose, trained
+from entia.tuning import as_text, is_config, is_trained, seeds_that_chose
 
 PROTOCOL = ("subset.dataset", "encoder.name", "encoder.width", "epochs")
 """What a protocol's cells have in common, beside batch sizes that an experiment compares with each other."""
@@ -57,14 +57,14 @@ class Study:
         pairs = zip(frame["experiment"], frame["seed"], strict=True)
         described = described.assign(tuning=[pair in tuning for pair in pairs])
         if seeds is not None:
-            judged = sorted(set(described[~described["tuning"] & trained(described)]["seed"]))[:seeds]
-            described = described[described["tuning"] | ~trained(described) | described["seed"].isin(judged)]
+            judged = sorted(set(described[~described["tuning"] & is_trained(described)]["seed"]))[:seeds]
+            described = described[described["tuning"] | ~is_trained(described) | described["seed"].isin(judged)]
         return cls(described, scale)
 
     def pool(self, measure: Measure) -> Pool:
         """The variance over seeds of a measure, by protocol and method. Each distinct cell counts once."""
         if measure not in self.pools:
-            rows = measure.rows(self.frame[trained(self.frame) & ~self.frame["tuning"]])
+            rows = measure.rows(self.frame[is_trained(self.frame) & ~self.frame["tuning"]])
             if "embed.on.dataset" in rows:  # what is read out on other data is another measure
                 rows = rows[rows["embed.on.dataset"] == rows["subset.dataset"]]
             rows = rows.sort_values(["cell", "readout"]).drop_duplicates("cell")
