@@ -49,12 +49,12 @@ class Progress:
     run: "_Run | _Untrained"
 
     def weights(self) -> State:
-        """The encoder's weights."""
-        return self._now().weights()
+        """The encoder's weights; none of a run that diverged."""
+        return {} if "diverged" in self.row else self._now().weights()
 
     def state(self) -> State:
-        """All that is needed to go on from here."""
-        return self._now().state()
+        """All that is needed to go on from here; nothing of a run that diverged."""
+        return {} if "diverged" in self.row else self._now().state()
 
     @property
     def size(self) -> int:
@@ -74,8 +74,8 @@ def pretrain(
 
     `state` and `epoch` are of an earlier run's last `Progress`: training goes on after that epoch, and on a CPU ends
     with the same bytes as if it had never stopped. A row has the mean over the epoch's steps of the loss and of each
-    weighted term, the seconds spent training and the processor's, view-images processed and peak memory in MiB, all of this epoch, and
-    `images`, the number trained on (DIET's N); with an online probe also `probe_loss`, the mean of its cross-entropy,
+    weighted term, the seconds spent training and the processor's, view-images processed and peak memory in MiB, all of
+    this epoch, and `images`, the number trained on (DIET's N); with an online probe also `probe_loss`, the mean of its cross-entropy,
     which is no part of `loss`, and `probe_accuracy`, the share of `test` (clean, encoder in evaluation mode) that it
     has right after this epoch. The best over epochs is chosen on `test`, and no more than that. `warmup_seconds` are a
     process's own, before its first epoch: see `_Run.warm_up`; `compiled` is 1 where views and model are compiled.
