@@ -78,8 +78,8 @@ def pretrain(
     this epoch, and `images`, the number trained on (DIET's N); with an online probe also `probe_loss`, the mean of its
     cross-entropy, which is no part of `loss`, and `probe_accuracy`, the share of `test` (clean, encoder in evaluation
     mode) that it has right after this epoch. The best over epochs is chosen on `test`, and no more than that.
-    `warmup_seconds` are a process's own, before its first epoch: see `_Run.warm_up`; `compiled` is 1 where views and model
-    are compiled.
+    `warmup_seconds` are a process's own, before its first epoch: see `_Run.warm_up`; `compiled` is 1 where views and
+    model are compiled.
 
     A loss that is not finite ends the run: its last row says so in `diverged`, with epoch and step, and has neither
     weights nor state.
