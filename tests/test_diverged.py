@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from test_config import cell
 from test_tables import KNOWN, run, runs
 
-from entia import check, figures, overview, plan, reports, results, stages, store, tables
+from entia import baselines, check, figures, overview, plan, reports, results, stages, store, tables
 from entia.config import BarlowTwins, Diet, Embed, Encoder, Optimizer, Projector, Readout, Ridge, Subset
 
 SUBSET = Subset(dataset="mnist5k", limit=100, validation=0.2)
@@ -35,7 +35,11 @@ def made(tmp_path, monkeypatch):
 
 
 def frame(readout: Readout) -> pd.DataFrame:
-    found = plan.Plan("laptop", {}, {}, {}, readouts={"r": readout})
+    for _, one in baselines.of(readout):
+        stages.pretrain(one.embed.pretrain)
+        stages.embed(one.embed)
+        stages.readout(one)
+    found = plan.Plan("laptop", {}, {}, {}, {}, readouts={"r": readout})
     log = store.read_log(store.log_path(stages.DATA, readout.embed.pretrain))
     rows = (plan.Row("one", "tuned", "r"),)
     return results.frame(found, rows, lambda stage: check.open_head(stages.DATA, stage), lambda stage: log)

@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_config import trained
 from test_workflow import make_study, run
 
 from entia import calibrate, cluster, config, estimate, machines, nets, overview, plan
@@ -52,12 +53,21 @@ def measured(found: plan.Plan, count: int | None = None) -> Calibration:
 
 def test_a_measured_cell_takes_its_steps(laptop):
     of = Estimate(measured(laptop))
-    for cell in laptop.pretrains.values():
+    for cell in trained(laptop):
         (found,) = [part for part in of.calibration.trained if part.shape == estimate.shape(cell)]
         assert of.is_measured(cell) and of.peak_mib(cell) == found.peak_mib
         assert of.training(cell) == pytest.approx(estimate.steps(cell) * found.seconds)
         assert of.seconds(cell) == pytest.approx(4 + of.training(cell))
         assert Estimate(of.calibration, copied=True).seconds(cell) == pytest.approx(0.25 + of.training(cell))
+
+
+def test_an_untrained_cell_takes_one_pass_of_its_images(laptop):
+    of = Estimate(measured(laptop))
+    cells = [cell for cell in laptop.pretrains.values() if isinstance(cell.method, config.Untrained)]
+    assert {cell.encoder.name for cell in cells} == {"narrow_resnet", "pixels"}
+    for cell in cells:
+        assert of.is_measured(cell)
+        assert of.training(cell) == pytest.approx(0.001 * estimate.counts(cell.subset)[0])
 
 
 def test_what_was_not_measured_is_scaled_by_multiply_adds(laptop):

@@ -65,7 +65,7 @@ def test_a_problem_in_drawing_is_drawn_in_all_formats_and_stands_on_the_page(row
     note = page.said((tmp_path / "a.svg").read_text())
     assert note == f"cannot be drawn: {why}"
     texts_of, notes = drawn(found)
-    shown = page.html(found, {**texts_of, "MV-T1": texts["md"]}, {**notes, "MV-F2b": note}, TABLE)
+    shown = page.html(found, {**texts_of, "MV-T1": texts["md"]}, {**notes, "MV-F2a": note}, TABLE)
     assert shown.count(page.escape(why)) == 2 and "Not drawn" not in shown
 
 

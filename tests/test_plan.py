@@ -173,7 +173,7 @@ def test_the_laptops_study_is_small_enough_and_names_what_it_leaves_out(paper):
     assert HEADLINES <= found.reports.keys()
     cells = [found.pretrains[name] for artefact in found.reports for name in found.cells(artefact)]
     seen = {config.name(cell): 3600 * cell.subset.fraction * cell.epochs * config.all_views(cell) for cell in cells}
-    assert sum(seen.values()) < 4_100_000  # view-images: some ten minutes of two cores
+    assert sum(seen.values()) < 4_200_000  # view-images: some ten minutes of two cores
 
 
 @pytest.mark.parametrize(

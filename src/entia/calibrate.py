@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from entia import config, estimate, machines, provenance, stages, store
-from entia.config import Diet, Embed, Pretrain, Probe, SDiet
+from entia.config import Diet, Embed, Pretrain, Probe, SDiet, Untrained
 from entia.estimate import Calibration, Embedded, Read, Trained
 from entia.plan import Plan
 
@@ -68,7 +68,8 @@ class Measured(NamedTuple):
 def study(plan: Plan) -> Study:
     """The plan's different shapes: first one of each encoder, then those with most of the study's work."""
     work: dict[Pretrain, float] = {}
-    for cell in plan.pretrains.values():
+    trained = [cell for cell in plan.pretrains.values() if not isinstance(cell.method, Untrained)]
+    for cell in trained:
         of = estimate.shape(cell)
         work[of] = work.get(of, 0.0) + machines.work(cell)
     lightest = {(of.encoder, of.augmentation.size): of for of in sorted(work, key=machines.work, reverse=True)}

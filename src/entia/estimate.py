@@ -29,6 +29,7 @@ from entia.config import (
     Ridge,
     Stage,
     Subset,
+    Untrained,
 )
 
 TEST = {
@@ -147,11 +148,20 @@ def steps(cell: Pretrain) -> float:
     return cell.epochs * (float(math.floor(an_epoch)) if cell.drop_last else an_epoch)
 
 
-def encoding(embed: Embed) -> tuple[Encoder, int, int, int]:
-    """What an encoder's speed depends on: itself, pixels a side, channels, threads."""
+Encoding = tuple[Encoder, int, int, int]
+"""What an encoder's speed depends on: itself, pixels a side, channels, threads."""
+
+
+def encoding(embed: Embed) -> Encoding:
+    """That of embedding."""
     cell = embed.pretrain
     side = cell.augmentation.size or machines.sizes(embed.on)[1]
     return cell.encoder, side, channels(embed.on), cell.threads
+
+
+def _passed(cell: Pretrain) -> Encoding:
+    """That of a cell's own images."""
+    return cell.encoder, _side(cell), channels(cell.subset), cell.threads
 
 
 def kept(embed: Embed) -> int:
@@ -198,11 +208,13 @@ class Estimate:
         self._embedded = {(of.encoder, of.side, of.channels, of.threads): of.seconds for of in calibration.embedded}
 
     def is_measured(self, cell: Pretrain) -> bool:
-        """Whether the cell's own shape was measured, not one like it."""
-        return shape(cell) in self._trained
+        """Whether the cell's own shape was measured, not one like it; of an untrained cell its encoder's."""
+        return _passed(cell) in self._embedded if isinstance(cell.method, Untrained) else shape(cell) in self._trained
 
     def training(self, cell: Pretrain) -> float:
-        """Seconds of its steps alone, which is what its log holds."""
+        """Seconds of its steps alone, which is what its log holds; of an untrained cell those of one pass."""
+        if isinstance(cell.method, Untrained):
+            return counts(cell.subset)[0] * self._view(_passed(cell))
         measured, scale = self._like(cell)
         return steps(cell) * scale * measured.seconds * cell.batch / measured.images
 
@@ -250,7 +262,11 @@ class Estimate:
         return nearest, effort / _effort(nearest.shape)
 
     def _embedding(self, embed: Embed) -> float:
-        key = encoding(embed)
+        views = kept(embed) * embed.views * sum(counts(embed.on))
+        return views * self._view(encoding(embed)) + self.calibration.written * _mib(embed)
+
+    def _view(self, key: Encoding) -> float:
+        """Seconds of one view of one image through an encoder."""
         if key not in self._embedded:
             encoder, side, *_ = key
             work = machines.network(encoder, side)
@@ -259,8 +275,7 @@ class Estimate:
                 key=lambda of: (of.encoder != encoder, abs(math.log(machines.network(of.encoder, of.side) / work))),
             )
             self._embedded[key] = nearest.seconds * work / machines.network(nearest.encoder, nearest.side)
-        views = kept(embed) * embed.views * sum(counts(embed.on))
-        return views * self._embedded[key] + self.calibration.written * _mib(embed)
+        return self._embedded[key]
 
     def _reading(self, readout: Readout) -> float:
         features, rows, classes = problem(readout)

@@ -97,13 +97,15 @@ class Held(NamedTuple):
 def expected(subset: Subset) -> Held:
     """What a subset will hold, as far as that follows from what is published of its data set.
 
-    A folder's images are RGB, of the side that is asked for; their number is not known. Counts are `datasets.split`'s.
+    A folder's images are RGB, of the side that is asked for; their number is not known. Counts are `datasets.split`'s,
+    which never holds out a class's last image, for classes of about one size.
     """
     known = PUBLISHED.get(subset.dataset)
     if known is None:
         return Held(None, 0 if not subset.validation else None, None, 3, subset.side or 1)
     pool = min(known.train, subset.limit or known.train)
-    held = min(pool, max(known.classes, round(subset.validation * pool))) if subset.validation else 0
+    held = max(known.classes, round(subset.validation * pool)) if subset.validation else 0
+    held = max(0, min(held, pool - known.classes))
     least = known.classes if subset.balanced else 1
     kept = min(pool - held, max(least, round(subset.fraction * (pool - held))))
     return Held(kept, held, min(known.test, subset.limit or known.test), known.channels, subset.side or known.side)
@@ -112,18 +114,13 @@ def expected(subset: Subset) -> Held:
 # --- what each stage asks -----------------------------------------------------------------------------------------
 
 
-def subset(config: Subset, held: Held) -> Iterator[str]:
+def subset(config: Subset) -> Iterator[str]:
     """Why a subset cannot be packed."""
     known = PUBLISHED.get(config.dataset)
     if known and config.limit is not None and config.limit < known.classes:
         yield (
             f"subset.limit: {config.limit} images cannot hold the {known.classes} classes of {config.dataset}; "
             f"raise it to {known.classes} or more"
-        )
-    elif held.train == 0:
-        yield (
-            f"subset.validation: no image of {config.dataset} is left for training at limit: {config.limit}, "
-            f"validation: {config.validation}; raise the limit or lower the validation share"
         )
 
 
@@ -186,7 +183,7 @@ def readout(config: Readout, of: Callable[[Subset], Held]) -> Iterator[str]:
     """Why a readout, or a stage that it rests on, cannot be made. `of`: what a subset holds."""
     cell, on = config.embed.pretrain, config.embed.on
     trained_on, held = of(cell.subset), of(on)
-    found = [*subset(cell.subset, trained_on), *(subset(on, held) if on != cell.subset else ())]
+    found = [*subset(cell.subset), *(subset(on) if on != cell.subset else ())]
     yield from found
     if not found:
         yield from pretrain(cell, trained_on)

@@ -25,7 +25,7 @@ MULTIPLY_ADDS = {
     "resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089, "resnet101": 7.801, "resnet152": 11.514,
     "wide_resnet50_2": 11.398, "resnext50_32x4d": 4.23, "densenet121": 2.834, "convnext_tiny": 4.456,
     "convnext_small": 8.684, "convnext_base": 15.355, "swin_t": 4.491, "swin_s": 8.741, "vit_b_16": 17.564,
-    "alexnet": 0.714, "narrow_resnet": 0.89, "strided_resnet": 0.149, "pixels": 0.0, "mlp_mixer_8": 4.909,
+    "alexnet": 0.714, "narrow_resnet": 0.89, "strided_resnet": 0.149, "pixels": 0.0002, "mlp_mixer_8": 4.909,
     "mlp_mixer_12": 7.325,
 }  # fmt: skip
 """10⁹ an image of 224 pixels a side, by torchvision's own tables. narrow_resnet, strided_resnet: 64 wide, were

@@ -49,12 +49,12 @@ class Progress:
     run: "_Run | _Untrained"
 
     def weights(self) -> State:
-        """The encoder's weights."""
-        return self._now().weights()
+        """The encoder's weights; none of a run that diverged."""
+        return {} if "diverged" in self.row else self._now().weights()
 
     def state(self) -> State:
-        """All that is needed to go on from here."""
-        return self._now().state()
+        """All that is needed to go on from here; nothing of a run that diverged."""
+        return {} if "diverged" in self.row else self._now().state()
 
     @property
     def size(self) -> int:
