@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_workflow import BASELINES, ENVIRONMENT, change, make_study, run
+from test_workflow import ENVIRONMENT, change, make_study, run
 from torch.utils.flop_counter import FlopCounterMode
 
 from entia import config, machines, nets, plan, stages, store, unfinished
