@@ -17,6 +17,7 @@ from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from entia import config, machines, stages
@@ -147,6 +148,10 @@ def _deaf() -> Iterator[None]:
 # --- in each of them ----------------------------------------------------------------------------------------------
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit("entia: asked to stop")
+
+
 def work(connection: Connection, steps: tuple[str, ...], log: Path) -> None:
     """Makes what it is told; ends with its parent, or with the first stage that fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +159,7 @@ def work(connection: Connection, steps: tuple[str, ...], log: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("entia: asked to stop"))  # a lock that it holds goes with it
+    signal.signal(signal.SIGTERM, _end)  # a lock that it holds goes with it
     if "pretrain" in steps:  # while images are packed; the others import what they meet, and keep out of the way
         for module in stages.IMPORTS["pretrain"]:
             import_module(module)
