@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -78,6 +81,26 @@ def test_a_new_field_at_its_default_renames_nothing():
     same = cell(projector=WiderProjector(width=256))
     assert config.name(readout(same)) == config.name(readout(cell()))
     assert config.key(cell(projector=WiderProjector(width=256, dropout=0.1))) != config.key(cell())
+
+
+def test_no_default_has_changed():
+    found = {
+        name: {field.name: _plain(field) for field in msgspec.structs.fields(kind) if not field.required}
+        for name, kind in vars(config).items()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    }
+    pinned = json.loads((Path(__file__).parent / "defaults.json").read_text())
+    assert {name: fields for name, fields in found.items() if fields} == pinned, (
+        "A name leaves out the fields that are at their default. So under a changed default, cells of the old one and "
+        "of the new would have the same name and different results. Give the new value in params.yaml, or add a field "
+        "whose default is what was always done; then write that into tests/defaults.json."
+    )
+
+
+def _plain(field: msgspec.structs.FieldInfo) -> object:
+    """A field's default, as JSON has it."""
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return json.loads(msgspec.json.encode(default))
 
 
 def test_a_field_said_at_its_default_is_the_same_as_one_left_out():

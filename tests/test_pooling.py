@@ -22,11 +22,12 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from entia import tuning
 from entia.claims import pooling
 from entia.claims.arms import difference
 from entia.claims.intervals import Missing
 from entia.claims.pooling import Sample
-from entia.claims.study import POINTS, Study, tuning_seeds
+from entia.claims.study import POINTS, Study
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import judging as simulated  # pyright: ignore[reportMissingImports]
@@ -171,8 +172,8 @@ def test_a_tuning_seed_is_one_that_ran_more_weights_than_others():
             for weight in weights
         ]
     )
-    assert tuning_seeds(frame) == {("e", 9)}
-    assert tuning_seeds(frame[frame["seed"] != 9]) == set()
+    assert tuning.seeds_that_chose(frame) == {("e", 9)}
+    assert tuning.seeds_that_chose(frame[frame["seed"] != 9]) == set()
 
 
 # --- simulated ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,10 @@ from entia import config
 from entia.config import Stage
 
 HERE = Path(__file__).parent
-LIBRARIES = ("entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors", "timm")
+LIBRARIES = (
+    "entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors", "timm",
+    "pillow",
+)  # fmt: skip
 BESIDE = (
     "provenance", "plan", "reading", "mistakes", "layering", "feasible", "packed", "store", "check", "machines", "cli",
     "job", "stages", "unfinished", "adopt", "adopted", "archive", "borrowed", "crew", "pace", "overview", "calibrate",
