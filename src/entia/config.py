@@ -375,7 +375,8 @@ class Logistic(Config, frozen=True, tag_field="name", tag="logistic"):
 
 class AdamProbe(Config, frozen=True, tag_field="name", tag="adam"):
     """A linear layer on raw features: the small-projector papers' by Adam (spec §5), DIET's by AdamW (DIET spec
-    §3.2)."""
+    §3.2).
+    """
 
     optimizer: Literal["adam", "adamw"] = "adam"
     """adam: the decay is added to the gradient; adamw: it shrinks the weights directly, by lr × weight_decay a step."""
