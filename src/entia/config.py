@@ -374,8 +374,9 @@ class Logistic(Config, frozen=True, tag_field="name", tag="logistic"):
 
 
 class AdamProbe(Config, frozen=True, tag_field="name", tag="adam"):
-    """A linear layer on raw features: the small-projector papers' by Adam (spec §5), DIET's by AdamW (DIET spec
-    §3.2).
+    """A linear layer on raw features: the small-projector papers' by Adam (spec §5).
+
+    DIET's is by AdamW (DIET spec §3.2).
     """
 
     optimizer: Literal["adam", "adamw"] = "adam"
