@@ -493,7 +493,7 @@ def test_asked_for_epochs_and_the_last_are_kept():
 def test_a_loss_that_is_not_finite_ends_the_run_and_its_last_row_says_where(data):
     (end,) = run(small(optimizer=Optimizer(name="sgd", lr=1e30, momentum=0.0)), data)
     assert end.row["diverged"] == "epoch 1, step 2 of 3: the loss is not finite"
-    assert end.weights() == {} and end.state() == {}
+    assert end.weights == {} and end.state == {}
 
 
 def test_a_batch_above_the_images_is_refused(data):

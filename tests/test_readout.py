@@ -528,7 +528,7 @@ def stage_of(probe: Probe, monkeypatch) -> dict:
         arrays[f"00003/{part}/features"] = (draw.normal(size=(count, 6)) * wide ** np.arange(6)).astype(np.float32)
         arrays[f"00003/{part}/label"] = np.arange(count) % 2
     written = {}
-    head = {"classes": "a\nb", "raw_sha256": "0"}
+    head = {"classes": ["a", "b"], "raw_sha256": "0"}
     monkeypatch.setattr(check, "open_whole", lambda *_: (arrays, head))
     monkeypatch.setattr(store, "write_json", lambda path, content, head: written.update(content))
     stages.readout(Readout(embed=Embed(pretrain=cell(), on=Subset(dataset="mnist5k")), probe=probe))

@@ -43,7 +43,7 @@ def test_a_seed_chose_if_it_ran_more_weights_of_a_cell_than_another(weights):
 @settings(deadline=None)
 @given(SEEDS, st.floats(0.002, 0.9))
 def test_where_every_seed_ran_as_many_weights_all_are_judged(weights, other):
-    rows = pd.DataFrame(ran({key: {0.001, other} for key in weights}))
+    rows = pd.DataFrame(ran({seed: {0.001, other} for seed in weights}))
     assert tuning.seeds_that_chose(rows) == set() and tuning.judged(rows).equals(rows)
 
 
