@@ -27,6 +27,7 @@ SEARCHED = ("src/entia", "workflow", "reports")
 MADE = [
     *(line.strip("/*") for line in (ROOT / ".gitignore").read_text("utf-8").splitlines() if line.startswith("/")),
     *(f"reports/{scale}" for scale in plan.SCALES),
+    ".snakemake",
 ]
 """Folders and files that runs make; the laptop's reports alone, and some scales', are in git."""
 

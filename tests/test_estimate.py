@@ -64,7 +64,7 @@ def test_a_measured_cell_takes_its_steps(laptop):
 def test_an_untrained_cell_takes_one_pass_of_its_images(laptop):
     of = Estimate(measured(laptop))
     cells = [cell for cell in laptop.pretrains.values() if isinstance(cell.method, config.Untrained)]
-    assert {cell.encoder.name for cell in cells} == {"narrow_resnet", "pixels"}
+    assert {cell.encoder.name for cell in cells} == {"strided_resnet", "pixels"}
     for cell in cells:
         assert of.is_measured(cell)
         assert of.training(cell) == pytest.approx(0.001 * estimate.counts(cell.subset)[0])

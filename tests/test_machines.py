@@ -92,7 +92,7 @@ def test_a_log_says_how_many_share_a_gpu_at_that_moment(tmp_path, monkeypatch):
     assert stages.name_of(cuda) == "Test, shared by 3"
     for other in others:
         other.kill()
-        other.wait()
+        other.communicate()
     assert stages.name_of(cuda) == "Test"
 
 
