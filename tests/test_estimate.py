@@ -213,6 +213,13 @@ def test_another_machines_calibration_is_used_only_when_asked_for(tmp_path, lapt
         overview.calibration(file, file)
 
 
+def test_a_calibration_that_cannot_be_read_is_not_called_another_versions(tmp_path):
+    with pytest.raises(config.Problem, match=r"cannot be read now \(Is a directory\); move the folder"):
+        overview.calibration(tmp_path, tmp_path)
+    with pytest.raises(config.Problem, match="missing; `entia calibrate` measures this machine"):
+        overview.calibration(tmp_path, tmp_path / "none.json")
+
+
 @pytest.mark.workflow
 def test_a_calibration_by_the_real_command_is_of_this_machine_and_of_every_shape(tmp_path):
     folder = make_study(tmp_path)
