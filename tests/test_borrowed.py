@@ -214,6 +214,14 @@ def test_what_a_read_only_archive_folder_forbids_is_said_before_anything_runs(ho
     assert not list((home / "data").glob("subset"))
 
 
+def test_a_folder_in_the_archives_place_is_said_before_anything_runs(home, monkeypatch):
+    monkeypatch.chdir(home)
+    (home / "packed").mkdir()
+    with pytest.raises(Problem, match="packed: --archive: a folder is there; name the file to pack into"):
+        borrowed.run(plan.load("params.yaml", SCALE), Path("data"), borrowed.Wanted(60, 1, Path("packed"), False))
+    assert not list((home / "data").glob("subset"))
+
+
 # --- what is made first, and what no more -------------------------------------------------------------------------
 
 

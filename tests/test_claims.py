@@ -442,10 +442,14 @@ EXPECTED = {"MV-H3": (2, 2), "MV-H4": (2,), "MV-H5": (1,), "MV-H11": (2,), "MV-H
 """What `quality` comes to in the first parts of these claims, whatever weights, widths and epochs a scale has."""
 
 
-@pytest.mark.parametrize("scale", ["laptop", "paper"])
-def test_params_yaml_plans_the_arms_that_claims_compare(scale: str):
+@pytest.mark.parametrize(
+    ("scale", "compared"),
+    [("laptop", ("MV-H3", "MV-H4", "MV-H5")), ("paper", tuple(EXPECTED))],  # the laptop has no run of 8 views on all
+)
+def test_params_yaml_plans_the_arms_that_claims_compare(scale: str, compared: tuple[str, ...]):
     found = planned_verdicts(scale)
-    for claim, effects in EXPECTED.items():
+    for claim in compared:
+        effects = EXPECTED[claim]
         shown = [reading.effect for reading in found[claim].readings[: len(effects)]]
         assert shown == pytest.approx(effects, abs=0.02), claim
     assert "several cells a seed" not in str([reading.note for one in found.values() for reading in one.readings])

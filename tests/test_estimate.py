@@ -64,7 +64,7 @@ def test_a_measured_cell_takes_its_steps(laptop):
 def test_an_untrained_cell_takes_one_pass_of_its_images(laptop):
     of = Estimate(measured(laptop))
     cells = [cell for cell in laptop.pretrains.values() if isinstance(cell.method, config.Untrained)]
-    assert {cell.encoder.name for cell in cells} == {"narrow_resnet", "pixels"}
+    assert {cell.encoder.name for cell in cells} == {"strided_resnet", "pixels"}
     for cell in cells:
         assert of.is_measured(cell)
         assert of.training(cell) == pytest.approx(0.001 * estimate.counts(cell.subset)[0])
@@ -211,6 +211,13 @@ def test_another_machines_calibration_is_used_only_when_asked_for(tmp_path, lapt
     file.write_text("{}")
     with pytest.raises(config.Problem, match="is no calibration of this version"):
         overview.calibration(file, file)
+
+
+def test_a_calibration_that_cannot_be_read_is_not_called_another_versions(tmp_path):
+    with pytest.raises(config.Problem, match=r"cannot be read now \(Is a directory\); move the folder"):
+        overview.calibration(tmp_path, tmp_path)
+    with pytest.raises(config.Problem, match="missing; `entia calibrate` measures this machine"):
+        overview.calibration(tmp_path, tmp_path / "none.json")
 
 
 @pytest.mark.workflow

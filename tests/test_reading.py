@@ -121,6 +121,8 @@ BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         ("a: !!int x\n", "params.yaml, line 1, column 4: a tag (tag:yaml.org,2002:int); leave it out"),
         ("a: 1.0e+999\n", "params.yaml, line 1, column 4: 1.0e+999: a number out of range"),
         (f"a: {'9' * 5000}\n", f"params.yaml, line 1, column 4: {'9' * 30}: a whole number out of range (64 bits)"),
+        ("a:\n\tb: 1\n", "params.yaml, line 2, column 1: a tab cannot indent YAML; put spaces in its place"),
+        ("a:\r\n  - b\r\n\t- c\r\n", "params.yaml, line 3, column 1: a tab cannot indent YAML; put spaces in its place"),
         (NESTED, "params.yaml, line 1, column 54: more than 50 mappings and lists inside each other"),
         (BOMB, "params.yaml, line 6, column 45: the aliases stand for more than 1,000,000 values"),
     ],

@@ -174,6 +174,8 @@ class Study:
 
 def run(plan: Plan, data: Path, wanted: Wanted) -> int:
     """Makes what the time allows, packs it, says what to do with it; the exit code."""
+    if wanted.archive.is_dir():
+        raise config.Problem(f"{wanted.archive}: --archive: a folder is there; name the file to pack into")
     for folder in (data, wanted.archive.parent):
         folder.mkdir(parents=True, exist_ok=True)
     machines.check_writable([data, *data.iterdir(), wanted.archive.parent])

@@ -270,22 +270,23 @@ def _assemble(found: plan.Plan, without: Set[str] = frozenset()) -> None:
 def results_(arguments: argparse.Namespace) -> None:
     """Prints one table, and where everything lies."""
     found = plan.load(PARAMS, arguments.scale)
-    tables = _tables(found)
-    chosen = arguments.artefact or next(iter(tables))
+    tables = [artefact for artefact, asked in found.reports.items() if asked.table]
+    if not tables:
+        raise Problem(f"{PARAMS}: reports: no table is drawn at {found.scale} scale; `--scale` names another")
+    chosen = arguments.artefact or tables[0]
     if chosen not in tables:
         raise Problem(f"{chosen}: no such table at this scale; there are {', '.join(tables)}")
-    print(tables[chosen])
+    print(_drawn(found.folder / f"tables/{chosen}.md"))
     print(f"{len(found.reports)} artefacts at {found.scale} scale, from {len(found.pretrains)} pretraining runs:")
     print(f"  all on one page  {found.folder / 'index.html'}")
     print(f"  figures          {found.folder / 'figures'}/*.png, *.pdf, *.svg")
     print(
-        f"  tables           {found.folder / 'tables'}/*.md, *.csv, *.tex; "
-        f"`entia results {[*tables][-1]}` prints another"
+        f"  tables           {found.folder / 'tables'}/*.md, *.csv, *.tex; `entia results {tables[-1]}` prints another"
     )
     print(f"  verdicts         {found.folder / 'claims.md'}")
 
 
-def _tables(found: plan.Plan, without: Set[str] = frozenset()) -> dict[str, str]:
+def _tables(found: plan.Plan, without: Set[str]) -> dict[str, str]:
     """Each table's Markdown."""
     asked = (a for a, report in found.reports.items() if report.table and a not in without)
     return {artefact: _drawn(found.folder / f"tables/{artefact}.md") for artefact in asked}

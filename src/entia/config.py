@@ -2,6 +2,7 @@
 
 `Readout ⊃ Embed ⊃ Pretrain ⊃ Subset`. `key` hashes a config's canonical JSON and `name` puts a readable slug before
 it; the slug is for people and is never parsed. Nothing here imports torch, so that the Snakefile can import it.
+`spec §…`, here and elsewhere, is a section of docs/papers.md: of part one, of part two where it says `DIET spec §…`.
 """
 
 import functools
@@ -193,20 +194,20 @@ class Diet(Config, frozen=True, tag_field="name", tag="diet"):
     """
 
     smoothing: Held = 0.8
-    """Label smoothing a: the own index's target is 1 − a + a/N (spec §1.1, §2.1)."""
+    """Label smoothing a: the own index's target is 1 − a + a/N (DIET spec §1.1, §2.1)."""
     lr_factor: Positive = 1.0
-    """Times the learning rate, for the head alone (spec §1.2)."""
+    """Times the learning rate, for the head alone (DIET spec §1.2)."""
     decay_factor: NonNegative = 1.0
-    """Times the weight decay, for the head alone (spec §1.2)."""
+    """Times the weight decay, for the head alone (DIET spec §1.2)."""
     bias: bool = False
-    """Whether the head has a bias: the sources disagree (spec §1.2)."""
+    """Whether the head has a bias: the sources disagree (DIET spec §1.2)."""
 
 
 class SDiet(Config, frozen=True, tag_field="name", tag="sdiet"):
     """s-DIET, memory-efficient DIET (OpenReview GFNTbsVFlP, 4NgxI6Z74n): the softmax runs over the batch's own rows.
 
-    The papers' equations could not be read: this is the reading of spec §9. The head has no bias, and an AdamW of its
-    own that touches the batch's rows alone. A projector is the `projector` field's business.
+    The papers' equations could not be read: this is the reading of DIET spec §9. The head has no bias, and an AdamW
+    of its own that touches the batch's rows alone. A projector is the `projector` field's business.
     """
 
     smoothing: Held = 0.8
@@ -224,7 +225,7 @@ class SDiet(Config, frozen=True, tag_field="name", tag="sdiet"):
 
 
 class Supervised(Config, frozen=True, tag_field="name", tag="supervised"):
-    """Cross-entropy of a linear head (with bias) on labels: the DIET papers' other curve (spec §2.1)."""
+    """Cross-entropy of a linear head (with bias) on labels: the DIET papers' other curve (DIET spec §2.1)."""
 
     smoothing: Held = 0.0
 
@@ -269,8 +270,8 @@ ONE_VIEW = (Diet, SDiet, Supervised, Untrained)
 """Methods that train on any number of views, one included."""
 
 COURSES = {"diet_i": (10.0, 0.0, 0.0, 0.001), "diet_ii": (5.0, 0.001, 10.0, 0.005), "diet_iii": (5.0, 0.0, 0.0, 0.005)}
-"""The three candidates for DIET's schedule (spec §2.1, where they have these numbers). Epochs of linear warm-up, share
-of lr where it begins, epochs at lr, share of lr where the cosine ends."""
+"""The three candidates for DIET's schedule (DIET spec §2.1, where they have these numbers). Epochs of linear warm-up,
+share of lr where it begins, epochs at lr, share of lr where the cosine ends."""
 
 
 class Optimizer(Config, frozen=True):
@@ -373,7 +374,10 @@ class Logistic(Config, frozen=True, tag_field="name", tag="logistic"):
 
 
 class AdamProbe(Config, frozen=True, tag_field="name", tag="adam"):
-    """A linear layer on raw features: the small-projector papers' by Adam (spec §5), DIET's by AdamW (DIET §3.2)."""
+    """A linear layer on raw features: the small-projector papers' by Adam (spec §5).
+
+    DIET's is by AdamW (DIET spec §3.2).
+    """
 
     optimizer: Literal["adam", "adamw"] = "adam"
     """adam: the decay is added to the gradient; adamw: it shrinks the weights directly, by lr × weight_decay a step."""

@@ -1,8 +1,8 @@
 """The DIET papers' tables and figures: readouts in, a data frame or a matplotlib figure out.
 
 Accuracy is a probe's on the frozen encoder's embeddings; `online` is the linear probe trained along with the encoder
-(spec §3.1). The last epoch's and the best epoch's stand in columns and lines of their own: the papers' scripts tabulate
-the best, which is chosen on the test split and so is flattered.
+(DIET spec §3.1). The last epoch's and the best epoch's stand in columns and lines of their own: the papers' scripts
+tabulate the best, which is chosen on the test split and so is flattered.
 
 Papers: 2302.10260, 2406.10743, OpenReview GFNTbsVFlP. Figures 4 and 5 are drawn from `theory` alone.
 """
@@ -30,7 +30,7 @@ from entia.reports import AXES
 METHODS = ("diet", "supervised", "sdiet", *results.SSL)
 """In the order of their colours."""
 EARLY = 31
-"""Epochs that the batch-size figure's first curve looks at (spec §7)."""
+"""Epochs that the batch-size figure's first curve looks at (DIET spec §7)."""
 
 LEVELS: tuple[dict[str, object], ...] = (
     {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "jitter": 0.0, "greyscale": 0.0},
@@ -38,7 +38,7 @@ LEVELS: tuple[dict[str, object], ...] = (
     {"jitter": 0.3, "hue": 0.2, "greyscale": 0.2},
     {"jitter": 0.3, "hue": 0.2, "greyscale": 0.2, "blur": 0.2, "erase": 0.25},
 )
-"""The four augmentation levels (spec §2.2), flips apart, as fields of `config.Augmentation`."""
+"""The four augmentation levels (DIET spec §2.2), flips apart, as fields of `config.Augmentation`."""
 
 
 READ_AS = (
@@ -208,7 +208,7 @@ def _said(known: pd.DataFrame, found: pd.DataFrame, row: dict[str, object]) -> d
 def loss(rows: pd.DataFrame) -> Figure:
     """DIET's training loss against accuracy, a point for each saved epoch of each run; colour: label smoothing.
 
-    Left the loss; right what it lies above its floor H(a, N), without which levels are not comparable (spec §8.2).
+    Left the loss; right what it lies above its floor H(a, N), without which levels are not comparable (DIET spec §8.2).
     Spearman's ρ for each level and over all. A row of panels for each data set.
     """
     rows = above_floor(rows)
@@ -412,7 +412,7 @@ def rank(rows: pd.DataFrame) -> Figure:
     """RankMe of the test embeddings by method: after training, a point a seed, and along training, means over seeds.
 
     RankMe is the exponential of the entropy of the normalised singular values of the test features, not centred; the
-    paper's own definition was not found (spec §9). A row of panels for each data set.
+    paper's own definition was not found (DIET spec §9). A row of panels for each data set.
     """
     rows = described(rows)
     parts = list(figures._parts(rows, ["subset.dataset"]))

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from entia import config, machines
+from entia import config, faults, machines
 from entia.config import (
     AdamProbe,
     Config,
@@ -95,10 +95,12 @@ class Calibration(Config, frozen=True):
 def load(path: Path) -> Calibration:
     """The calibration in a file. Raises `Problem` if it is missing or not one."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Calibration)
-    except FileNotFoundError as error:
+        with faults.reading(path):
+            return msgspec.json.decode(path.read_bytes(), type=Calibration)
+        raise AssertionError
+    except faults.Missing as error:
         raise Problem(f"{path}: missing; `entia calibrate` measures this machine in about a minute") from error
-    except (OSError, msgspec.DecodeError) as error:
+    except msgspec.DecodeError as error:
         raise Problem(
             f"{path}: is no calibration of this version ({error}); `entia calibrate` makes it anew"
         ) from error

@@ -63,8 +63,9 @@ def work(cell: Pretrain) -> float:
     """Multiply-adds of a whole run, in 10⁹: good for its order among others and a time limit, not for a result."""
     images, side = sizes(cell.subset)
     encoder = network(cell.encoder, cell.augmentation.size or side)
-    width = cell.projector.width
-    head = (cell.projector.depth * width**2 + width**2) / 1e9  # its layers, and the loss's width × width matrix
+    width, depth = cell.projector.width, cell.projector.depth
+    layers = features(cell.encoder) * width + (depth - 1) * width**2 if depth else 0
+    head = (layers + width**2) / 1e9  # the projector, and the loss's width × width matrix
     return 3 * images * cell.epochs * cell.views * (encoder + head)  # backward counts twice
 
 

@@ -97,7 +97,7 @@ def load(path: Path | str, scale: str | None = None) -> Plan:
     study = _checked(raw, told := [])
     found = None if study is None or told else _plan(study, told)
     if found is None or told:
-        raise Problem("\n".join(f"{path.name}: {mistake}" for mistake in told))
+        raise Problem("\n".join(f"{path.name}: {mistake}" for mistake in dict.fromkeys(told)))
     return found
 
 

@@ -48,7 +48,8 @@ def read(path: Path) -> dict[str, Any]:
     except _Refused as refused:
         raise Problem(f"{path.name}{_place(refused.mark)}: {refused}") from refused
     except yaml.MarkedYAMLError as error:
-        raise Problem(f"{path.name}{_place(error.problem_mark or error.context_mark)}: {error.problem}") from error
+        mark = error.problem_mark or error.context_mark
+        raise Problem(f"{path.name}{_place(mark)}: {_tab(text, mark) or error.problem}") from error
     if value is None:
         raise Problem(f"{path.name}: is empty")
     if not isinstance(value, dict):
@@ -79,6 +80,13 @@ class _Refused(Exception):
 
 def _place(mark: yaml.Mark | None) -> str:
     return f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+
+
+def _tab(text: str, mark: yaml.Mark | None) -> str:
+    """What to say of a tab at a place; empty where there is none."""
+    lines = text.splitlines()
+    is_there = mark is not None and mark.line < len(lines) and lines[mark.line].startswith("\t", mark.column)
+    return "a tab cannot indent YAML; put spaces in its place" if is_there else ""
 
 
 def _text(path: Path) -> str:

@@ -100,7 +100,7 @@ def weight(cell: config.Pretrain) -> float | None:
 
 
 def augmentation_level(policy: config.Augmentation) -> int:
-    """DIET's augmentation strength by what the pipeline holds (DIET's spec §2.2).
+    """DIET's augmentation strength by what the pipeline holds (DIET spec §2.2).
 
     0: nothing; 1: crops or flips; 2: colour as well; 3: blur or erasing as well.
     """

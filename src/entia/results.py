@@ -331,7 +331,7 @@ def plain(name: object) -> str:
 
 
 def augmentation_level(row: Mapping[str, Any]) -> int:
-    """DIET's augmentation strength by what the pipeline holds (DIET's spec §2.2).
+    """DIET's augmentation strength by what the pipeline holds (DIET spec §2.2).
 
     0: nothing; 1: crops or flips; 2: colour as well; 3: blur or erasing as well.
     """

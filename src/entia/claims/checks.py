@@ -35,17 +35,17 @@ def checks() -> tuple[Check, ...]:
     return (
         _check(
             "largest distance of a learned amplitude from the closed form",
-            below(0.0005, "equal to three digits, as in spec §2.3", ""),
+            below(0.0005, "equal to three digits, as in docs/papers.md, §2.3", ""),
             [_gap(start) for start in range(STARTS)],
         ),
         _check(
             "directions above amplitude 0.5 after 300 updates, β 5 minus β 0.05",
-            above(0.0, "a strong weight fills directions sooner (spec §2.3)", "directions"),
+            above(0.0, "a strong weight fills directions sooner (docs/papers.md, §2.3)", "directions"),
             _differences(300, lambda run: float(run.active(0.5)[-1])),
         ),
         _check(
             "share of energy inside the top eigenspace after 1,000 updates, β 5 minus β 0.05",
-            below(0.0, "a strong weight aligns later (spec §2.3)", ""),
+            below(0.0, "a strong weight aligns later (docs/papers.md, §2.3)", ""),
             _differences(1000, lambda run: float(run.share[-1])),
         ),
     )

@@ -1,4 +1,4 @@
-"""The claims of the DIET papers (2302.10260, 2406.10743 and s-DIET's; their spec §10).
+"""The claims of the DIET papers (2302.10260, 2406.10743 and s-DIET's; DIET spec §10).
 
 The papers give numbers for two of them. What stands in no paper says `ours`.
 """

@@ -48,7 +48,7 @@ S_DIET = "sdiet"
 
 
 def reported(experiment: str, dataset: str, encoder: str, epochs: int, column: str) -> Test:
-    """DIET's accuracy (%) on a data set and an encoder: all images, smoothing 0.8 (spec §2.3), the longest runs.
+    """DIET's accuracy (%) on a data set and an encoder: all images, smoothing 0.8 (DIET spec §2.3), the longest runs.
 
     Not judged on other data, another encoder, or in runs shorter than those that the papers' number can come from. An
     accuracy borrows no other arm's noise: a seed's own effect does not cancel in it.

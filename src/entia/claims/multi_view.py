@@ -1,4 +1,4 @@
-"""The claims of the multi-view, small-projector papers (2312.10725, their spec §1), with criteria from its pass rules.
+"""The claims of the multi-view, small-projector papers (2312.10725, spec §1), with criteria from its pass rules.
 
 What stands in no paper and in no pass rule says `ours`.
 """
