@@ -230,9 +230,9 @@ def resume() -> Found:
     of, config = data(4096 if GPU else 128, DEVICE), cell(**(BIG | {"epochs": 3}))
     for exact in (False, True):
         torch.backends.cudnn.deterministic = exact
-        whole = list(pretrain.pretrain(config, of))
-        rest = list(pretrain.pretrain(config, of, whole[0].state, 1))
-        alike = all(torch.equal(part, rest[-1].weights[name]) for name, part in whole[-1].weights.items())
+        whole = [(one.state(), one.weights()) for one in pretrain.pretrain(config, of)]
+        rest = [one.weights() for one in pretrain.pretrain(config, of, whole[0][0], 1)]
+        alike = all(torch.equal(part, rest[-1][name]) for name, part in whole[-1][1].items())
         yield f"cudnn deterministic: {exact}", "same bytes", "yes" if alike else "no"
     torch.backends.cudnn.deterministic = False
 

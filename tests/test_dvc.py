@@ -114,7 +114,9 @@ def test_after_dvc_repro_neither_tool_has_anything_to_do_and_git_is_clean(study)
     assert has_nothing_to_do(study)
     assert "didn't change, skipping" in run(study, "dvc", "repro")
     assert run(study, "git", "status", "--short") == ""
-    assert "0 older code, 0 missing, 0 foreign, 0 damaged" in entia(study, "check", "--raw")
+    assert "0 older code, 0 missing, 0 weights not here, 0 foreign, 0 damaged, 0 unreadable" in entia(
+        study, "check", "--raw"
+    )
 
 
 def test_after_snakemake_dvc_repro_runs_no_job_and_an_older_commit_comes_back_whole(shared, changed, tmp_path):
@@ -398,7 +400,9 @@ def test_another_cells_artefact_under_a_cells_name_is_foreign_and_never_used(stu
 
 def test_results_of_older_code_and_of_other_raw_data_are_told_apart(study):
     edit(study, "readout")
-    assert f"{1 + 2 * CELLS} current, {CELLS} older code, 0 missing, 0 foreign" in entia(study, "check")
+    assert f"{1 + 3 * CELLS} current, {CELLS} older code, 0 missing, 0 weights not here, 0 foreign" in entia(
+        study, "check"
+    )
     file = first_of(study, "checkpoints", ".safetensors")
     tensors, head = check.store.read_tensors(file)
     check.store.write_tensors(file, tensors, {**head, "raw_sha256": "0" * 64})
