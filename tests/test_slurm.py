@@ -134,7 +134,8 @@ def training(folder: Path) -> list[Path]:
 
 
 def finished(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in (folder / "data/checkpoints").glob("*.safetensors")}
+    """Weights by their inodes: written again they are another file; one that is found current is merely touched."""
+    return {path: path.stat().st_ino for path in (folder / "data/checkpoints").glob("*.safetensors")}
 
 
 def let_two_get_on(folder: Path, after: int) -> None:
