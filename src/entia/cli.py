@@ -117,11 +117,11 @@ def _parser() -> argparse.ArgumentParser:
     calibrating.add_argument(
         "--at-once", type=_count, metavar="N", help="cells at once (default: as many as `snakemake --cores all` runs)"
     )
-    _scale(command("subset", _subset, "pack a data set's images into data/subset/", cell))
     for step, run, text in (
-        ("pretrain", stages.pretrain, "pretrain one cell into data/checkpoints/"),
-        ("embed", stages.embed, "embed images by a cell's encoders into data/embeddings/"),
-        ("readout", stages.readout, "read labels out of embeddings into data/readouts/"),
+        ("subset", _pack, "pack a data set's images into data/subset/"),
+        ("pretrain", _alone(stages.pretrain), "pretrain one cell into data/checkpoints/"),
+        ("embed", _alone(stages.embed), "embed images by a cell's encoders into data/embeddings/"),
+        ("readout", _alone(stages.readout), "read labels out of embeddings into data/readouts/"),
     ):
         _scale(command(step, functools.partial(_stage, step, run), text, cell))
     drawing = ("artefact", "its id, such as MV-T1")
@@ -173,13 +173,17 @@ def _count(text: str) -> int:
     return number
 
 
-def _subset(arguments: argparse.Namespace) -> None:
+def _alone(run: Callable[[Any], None]) -> Callable[[plan.Plan, Any], None]:
+    """A stage that asks nothing of the rest of the plan."""
+    return lambda _, of: run(of)
+
+
+def _pack(planned: plan.Plan, of: config.Subset) -> None:
     """Packs a subset, once every run that is planned on it is known to be possible."""
-    asked = plan.load(PARAMS, arguments.scale)
-    _stage("subset", lambda of: stages.subset(of, lambda held: packed.refuse_on(asked, of, held)), arguments)
+    stages.subset(of, lambda held: packed.refuse_on(planned, of, held))
 
 
-def _stage(stage: str, run: Callable[[Any], None], arguments: argparse.Namespace) -> None:
+def _stage(stage: str, run: Callable[[plan.Plan, Any], None], arguments: argparse.Namespace) -> None:
     planned = plan.load(PARAMS, arguments.scale)
     found = planned.of(stage)
     matching = [found[name] for name in found if name == arguments.cell or name.rsplit("-", 1)[1] == arguments.cell]
@@ -192,7 +196,7 @@ def _stage(stage: str, run: Callable[[Any], None], arguments: argparse.Namespace
     if current.is_current(DATA, chosen):
         print(f"{config.label(chosen)}: {store.path(DATA, chosen)} is current; delete it to have it made anew")
     else:
-        run(chosen)
+        run(planned, chosen)
 
 
 # --- reports ------------------------------------------------------------------------------------------------------
