@@ -18,15 +18,10 @@ sys.path[:] = [
     *(path for path in sys.path if path and Path(path) != SOURCES.parent),
 ]
 os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
-from entia import (
-    adopted,
-    config as configs,
-    job as jobs,
-    machines,
-    plan as plans,
-    provenance,
-    trust,
-)
+from entia import config as configs, job as jobs, plan as plans
+from entia.artefacts import adopted, provenance
+from entia.running import trust
+from entia.system import machines
 
 RUNS = workflow.is_main_process and not workflow.dryrun
 try:
@@ -47,7 +42,7 @@ try:
         )
     if RUNS:
         # imported here: it reads HDF5, which a dry run does without
-        from entia import packed
+        from entia.artefacts import packed
 
         packed.refuse(PLAN, packed.holds(Path("data")))
         if machines.take_over(Path.cwd()):

@@ -20,7 +20,8 @@ from cells import Cell, cells, on_gpu
 from side_by_side import processor, spread, take_turns, write
 from torch.utils.flop_counter import FlopCounterMode
 
-from entia import losses, machines, pretrain, views
+from entia import losses, pretrain, views
+from entia.system import machines
 
 WIDTHS = (64, 256, 1024)
 

@@ -91,7 +91,8 @@ def plain(cell: "cells.Cell") -> float:
 
 def entia(cell: "cells.Cell") -> float:
     """Trains as `entia pretrain` does; the last epoch's mean loss."""
-    from entia import machines, pretrain
+    from entia import pretrain
+    from entia.system import machines
 
     machines.keep_freed_memory()
     return float([progress.row for progress in pretrain.pretrain(*cell)][-1]["loss"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from entia import baselines, config, embed, pretrain, results
+from entia import config, embed, pretrain, results
 from entia.config import (
     Augmentation,
     Diet,
@@ -22,6 +22,7 @@ from entia.config import (
     Subset,
     Untrained,
 )
+from entia.planning import baselines
 
 CELL = Pretrain(
     subset=Subset(dataset="mnist5k", fraction=0.25),

@@ -21,8 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_workflow import ENVIRONMENT, change, interruptible, jobs, make_study, refused, run
 
-from entia import adopted, archive, baselines, borrowed, check, cli, config, crew, pace, plan, stages
+from entia import cli, config, plan, stages
+from entia.artefacts import adopted, archive, check
 from entia.config import Problem
+from entia.planning import baselines
+from entia.running import borrowed, crew, pace
 
 SCALE = "gpu_minutes"
 RUN = ("entia", "run", "--scale", SCALE)

@@ -10,9 +10,10 @@ import pytest
 import scipy
 from test_tables import KNOWN, run, runs
 
-from entia import config, datasets, diet, results, tables, theory
+from entia import config, datasets, results, theory
 from entia.claims.intervals import spearman
 from entia.config import Problem
+from entia.reports import diet, tables
 
 
 def trained(accuracy, **fields) -> pd.DataFrame:

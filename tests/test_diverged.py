@@ -9,8 +9,12 @@ from matplotlib.text import Text
 from test_config import cell
 from test_tables import KNOWN, run, runs
 
-from entia import baselines, check, figures, overview, plan, reports, results, stages, store, tables
+from entia import plan, results, stages
+from entia.artefacts import check, store
 from entia.config import BarlowTwins, Diet, Embed, Encoder, Optimizer, Projector, Readout, Ridge, Subset
+from entia.forecast import overview
+from entia.planning import baselines, drawings
+from entia.reports import figures, tables
 
 SUBSET = Subset(dataset="mnist5k", limit=100, validation=0.2)
 
@@ -111,7 +115,7 @@ def test_a_table_says_diverged_where_no_run_ended_and_counts_where_some_did():
     assert table.loc["fixed", ["n", "diverged"]].tolist() == [0, 2]
     shown = tables.readable(table).loc["fixed", "accuracy %"]
     assert shown == "diverged"
-    text = tables.draw(reports.Report(title="t", table="width_table"), rows, "laptop", "MV-T1")["md"]
+    text = tables.draw(drawings.Report(title="t", table="width_table"), rows, "laptop", "MV-T1")["md"]
     assert "3 runs diverged and count as missing: " in text and "(epoch 1, step 3 of 4)" in text
 
 
@@ -128,7 +132,7 @@ def test_held_out_images_still_choose_where_a_run_diverged():
 @pytest.mark.parametrize("some", [True, False])
 def test_a_figure_names_the_runs_that_it_lacks(kind, some):
     rows = runs(*([ending(60, arm="tuned")] if some else []), lost(arm="tuned", seed=1), lost(arm="tuned", seed=2))
-    figure = figures.draw(reports.Report(title="t", figure=kind), rows, "laptop")
+    figure = figures.draw(drawings.Report(title="t", figure=kind), rows, "laptop")
     written = " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
     assert "2 runs diverged and count as missing" in written
     assert ("every run diverged" in written) != some

@@ -17,7 +17,8 @@ import yaml
 from conftest import ROOT
 from test_workflow import BASELINES, ENVIRONMENT, artefacts, change, edit, interruptible, jobs, make_study
 
-from entia import check, plan
+from entia import plan
+from entia.artefacts import check
 
 pytestmark = pytest.mark.workflow
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from test_config import trained
 from test_workflow import make_study, run
 
-from entia import calibrate, cluster, config, estimate, machines, nets, overview, plan
-from entia.estimate import Calibration, Embedded, Estimate, Read, Trained
+from entia import config, nets, plan
+from entia.forecast import calibrate, cluster, estimate, overview
+from entia.forecast.estimate import Calibration, Embedded, Estimate, Read, Trained
+from entia.system import machines
 
 START = {"subset": 1.0, "pretrain": 4.0, "embed": 4.0, "readout": 1.0, "report": 2.0, "job": 0.25}
 

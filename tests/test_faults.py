@@ -15,8 +15,10 @@ from test_config import cell
 from test_locks import refusing  # noqa: F401
 from test_store import READ, kinds, write
 
-from entia import check, faults, plan, store
-from entia.faults import Missing, Unreadable
+from entia import plan
+from entia.artefacts import check, store
+from entia.system import faults
+from entia.system.faults import Missing, Unreadable
 
 HERE = Path(store.__file__).parent.parent
 NUMBERS = sorted(set(errno.errorcode) - {errno.ENOENT, errno.EINTR})

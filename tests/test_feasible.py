@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_config import cell
 
-from entia import config, datasets, feasible, machines, packed, plan, pretrain, stages, store
+from entia import config, datasets, plan, pretrain, stages
+from entia.artefacts import packed, store
 from entia.config import (
     BYOL,
     Augmentation,
@@ -33,6 +34,8 @@ from entia.config import (
     Supervised,
     VICReg,
 )
+from entia.planning import feasible
+from entia.system import machines
 
 TEXT = (ROOT / "params.yaml").read_text()
 BASE = {

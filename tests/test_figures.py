@@ -9,8 +9,9 @@ import pytest
 from conftest import ROOT
 from test_tables import MACHINE, drawn, run, runs
 
-from entia import figures, plan, results, theory
+from entia import plan, results, theory
 from entia.plan import Report
+from entia.reports import figures
 
 
 def sweep(slope: float) -> pd.DataFrame:

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_config import cell
 
-from entia import config, datasets, folders, pictures, stages, store
+from entia import config, datasets, stages
+from entia.artefacts import store
 from entia.config import Embed, Encoder, Readout, Ridge, Subset
+from entia.datasets import folders, pictures
 
 SIDE = 10
 TEXT = b"not an image"

@@ -13,7 +13,8 @@ import psutil
 import pytest
 from test_workflow import ENVIRONMENT, change, interruptible, make_study
 
-from entia import job, machines, plan, stages
+from entia import job, plan, stages
+from entia.system import machines
 
 pytestmark = pytest.mark.workflow
 STARTER = f"from entia import job; import os; job.start(); print(os.environ['{job.PLACE}'], flush=True); input()"

@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT
 from test_workflow import ENVIRONMENT, change, make_study, run
 
-from entia import machines, plan
+from entia import plan
+from entia.system import machines
 
 pytestmark = [
     pytest.mark.workflow,

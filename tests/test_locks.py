@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from test_workflow import ENVIRONMENT, change, make_study
 
-from entia import locks, plan
+from entia import plan
+from entia.system import locks
 
 KERNELS, NONE, ANY = None, (errno.ENOSYS, errno.ENOLCK), (None, errno.ENOSYS, errno.ENOLCK)
 SOURCE = "#include <errno.h>\nint flock(int file, int how) {{ errno = {number}; return -1; }}\n"

@@ -17,8 +17,10 @@ import pytest
 from test_workflow import ENVIRONMENT, change, make_study, run
 from torch.utils.flop_counter import FlopCounterMode
 
-from entia import config, machines, nets, plan, stages, store, unfinished
+from entia import config, nets, plan, stages
 from entia import pretrain as training
+from entia.artefacts import store, unfinished
+from entia.system import machines
 
 # --- memory ---------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from test_config import cell
 
-from entia import check, datasets, stages, views
+from entia import datasets, stages, views
+from entia.artefacts import check
 from entia.config import Augmentation, Embed, Encoder, Pretrain, Problem, Projector, Subset
 
 HALF = Subset(dataset="optdigits", limit=200, fraction=0.5)

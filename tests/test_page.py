@@ -5,9 +5,10 @@ import pytest
 from conftest import ROOT
 from test_tables import run
 
-from entia import figures, page, plan, tables
+from entia import plan
 from entia.config import Problem
 from entia.plan import Report
+from entia.reports import figures, page, tables
 
 TABLE = "**Title**\n\n| what | times as fast |\n| --- | --- |\n| a <b> | 3 |\n"
 

@@ -11,8 +11,9 @@ import yaml
 from conftest import ROOT
 from test_config import trained
 
-from entia import config, layering, plan, reading
+from entia import config, plan
 from entia.config import Problem
+from entia.planning import layering, reading
 
 TEXT = (ROOT / "tests/params.yaml").read_text()
 """For how params.yaml is read; the shipped one is read where its own study is what is tested."""

@@ -22,8 +22,7 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entia import tuning
-from entia.claims import pooling
+from entia.claims import pooling, tuning
 from entia.claims.arms import difference
 from entia.claims.intervals import Missing
 from entia.claims.pooling import Sample

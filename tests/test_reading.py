@@ -10,8 +10,9 @@ from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from entia import plan, reading
+from entia import plan
 from entia.config import Problem
+from entia.planning import reading
 
 TEXT = (ROOT / "tests/params.yaml").read_text()
 RAW = yaml.safe_load(TEXT)

@@ -8,7 +8,8 @@ import torch
 from test_config import cell
 from threadpoolctl import threadpool_limits
 
-from entia import check, readout, spectrum, stages, store
+from entia import readout, spectrum, stages
+from entia.artefacts import check, store
 from entia.config import AdamProbe, Embed, Logistic, MLPProbe, Neighbours, Probe, Readout, Ridge, Subset
 from entia.readout import Features
 

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_workflow import BASELINES, ENVIRONMENT, change, jobs, make_study, refused, run
 
-from entia import current, machines, store, trust
-from entia.unfinished import Unfinished
+from entia.artefacts import current, store
+from entia.artefacts.unfinished import Unfinished
+from entia.running import trust
+from entia.system import machines
 
 pytestmark = pytest.mark.workflow
 

@@ -17,7 +17,8 @@ from conftest import ROOT
 from test_dvc import WHO, make_repository
 from test_workflow import ENVIRONMENT, artefacts, change, interruptible, make_study
 
-from entia import machines, plan
+from entia import plan
+from entia.system import machines
 
 MISSING = [tool for tool in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(tool) is None]
 pytestmark = [

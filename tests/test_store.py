@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from test_config import cell
 
-from entia import store
+from entia.artefacts import store
 from entia.config import Problem, Subset
 
 HEAD = store.header(Subset(dataset="mnist5k"), "0" * 12, raw_sha256="1" * 64)

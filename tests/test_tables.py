@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from entia import config, plan, results, tables, tuning
+from entia import config, plan, results
+from entia.claims import tuning
 from entia.config import Problem
 from entia.plan import Report
+from entia.reports import tables
 
 KNOWN = pd.DataFrame(
     columns=["artefact", "dataset", "method", "width", "arm", "quantity", "value", "unit", "source", "note"]

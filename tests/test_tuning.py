@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from test_baselines import CELL
 
-from entia import baselines, config, plan, results, tuning
+from entia import config, plan, results
+from entia.claims import tuning
 from entia.claims.pooling import NO_POOL
 from entia.claims.study import POINTS, Study
 from entia.config import Embed, Readout, Ridge, SimCLR, Subset
+from entia.planning import baselines
 
 
 def ran(weights: dict[int, set[float]], experiment: str = "e", **columns: object) -> list[dict[str, object]]:

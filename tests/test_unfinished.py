@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entia import store, unfinished
-from entia.unfinished import Unfinished
+from entia.artefacts import store, unfinished
+from entia.artefacts.unfinished import Unfinished
 
 HEAD = {"code": "a", "config": {}}
 ROWS = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]

@@ -16,25 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import (
-    adopted,
-    check,
-    cluster,
-    config,
-    current,
-    faults,
-    machines,
-    overview,
-    packed,
-    page,
-    plan,
-    provenance,
-    stages,
-    store,
-    streams,
-)
+from entia import config, plan, stages
+from entia.artefacts import adopted, check, current, packed, provenance, store
 from entia.config import Problem
+from entia.forecast import cluster, overview
+from entia.reports import page
 from entia.stages import DATA
+from entia.system import faults, machines, streams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,12 +211,12 @@ def _draw(found: plan.Plan, artefact: str) -> None:
     asked = _report(found, artefact)
     rows = _frame(found, found.drawn(artefact))
     if asked.table:
-        from entia import tables
+        from entia.reports import tables
 
         for ending, text in tables.draw(asked, rows, found.scale, artefact).items():
             store.write_text(found.folder / "tables" / f"{artefact}.{ending}", text)
     else:
-        from entia import figures
+        from entia.reports import figures
 
         figure = figures.draw(asked, rows, found.scale)
         for ending in figures.ENDINGS:
@@ -328,7 +316,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 def calibrate_(arguments: argparse.Namespace) -> None:
     """Measures this machine and writes data/calibration.json."""
-    from entia import calibrate
+    from entia.forecast import calibrate
 
     found = plan.load(PARAMS, arguments.scale)
     places = arguments.at_once or cluster.places(found)
@@ -341,12 +329,12 @@ def calibrate_(arguments: argparse.Namespace) -> None:
 def adopt_(arguments: argparse.Namespace) -> None:
     """Has Snakemake record what was made without it; or takes up an archive of another machine, and draws it."""
     if arguments.archive is None:
-        from entia import adopt
+        from entia.artefacts import adopt
 
         count = adopt.adopt(plan.load(PARAMS), DATA)
         print(f"{count} artefacts taken up; `snakemake --cores all` makes what is missing and draws tables and figures")
         return
-    from entia import archive
+    from entia.artefacts import archive
 
     found, taken, ours = archive.take_up(Path(arguments.archive), functools.partial(plan.load, PARAMS), DATA)
     drawn = adopted.drawable(found, DATA)
@@ -359,7 +347,7 @@ def adopt_(arguments: argparse.Namespace) -> None:
 
 def run_(arguments: argparse.Namespace) -> None:
     """Makes as much of a study as the time allows, and packs it."""
-    from entia import borrowed
+    from entia.running import borrowed
 
     found = plan.load(PARAMS, arguments.scale)
     target = arguments.archive or Path(f"entia-{found.scale}.tar.gz")

@@ -26,7 +26,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from entia import streams
+from entia.system import streams
 
 PLACE = "ENTIA_JOBS"
 """The environment variable that names the socket on which copies are asked for."""

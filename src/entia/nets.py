@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from entia import config, feasible
+from entia import config
+from entia.planning import feasible
 
 
 class Model(nn.Module):

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 import msgspec
 
-from entia import baselines, config, feasible, layering, mistakes, reading
-from entia import reports as kinds
+from entia import config
 from entia.config import Config, Embed, Pretrain, Problem, Readout, Stage, Subset
-from entia.layering import Cell, Layers
-from entia.reports import Report
+from entia.planning import baselines, drawings, feasible, layering, mistakes, reading
+from entia.planning.drawings import Report
+from entia.planning.layering import Cell, Layers
 
 SCALES = ("laptop", "photos", "gpu_minutes", "gpu_hour", "paper")
 
@@ -252,7 +252,7 @@ def _reports(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, R
             )
         found = list(mistakes.wrong(Report, report, place, partial=False))
         if isinstance(report, dict):
-            found += kinds.mistakes(name, cast("dict[str, Any]", report))
+            found += drawings.mistakes(name, cast("dict[str, Any]", report))
         if found:
             told += found
             continue

@@ -14,8 +14,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from entia import devices, feasible, losses, nets, optim, views
+from entia import devices, losses, nets, optim, views
 from entia.config import COURSES, Optimizer, Pretrain, Problem, Untrained, all_views, label
+from entia.planning import feasible
 
 Row = dict[str, float | int | str]
 State = dict[str, Tensor]

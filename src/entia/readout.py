@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int64
 
-from entia import feasible
 from entia.config import AdamProbe, Logistic, MLPProbe, Neighbours, Optimizer, Probe, Ridge
+from entia.planning import feasible
 from entia.spectrum import blocks, centre, covariance
 
 if TYPE_CHECKING:

@@ -12,13 +12,15 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from entia import baselines, config, provenance, reports
+from entia import config
+from entia.artefacts import provenance
 from entia.config import Problem, Readout
 from entia.plan import Plan, Row
+from entia.planning import baselines, drawings
 
 Log = list[dict[str, str]]
 # What tells the arms of a study of views apart, in the order in which they are drawn.
-ARM = list(reports.ARM)
+ARM = list(drawings.ARM)
 
 
 def frame(
@@ -112,7 +114,7 @@ def columns(stage: Readout) -> dict[str, Any]:
 
 def weight(pretrain: config.Pretrain) -> float:
     """The method's orthogonality weight as the papers sweep it; not a number where a method has none."""
-    found = reports.weight(pretrain)
+    found = drawings.weight(pretrain)
     return float("nan") if found is None else found
 
 

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import check, config, current, faults, feasible, locks, machines, packed, provenance, store
+from entia import config
+from entia.artefacts import check, current, packed, provenance, store
+from entia.artefacts.unfinished import Unfinished
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
-from entia.unfinished import Unfinished
+from entia.planning import feasible
+from entia.system import faults, locks, machines
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +30,7 @@ IMPORTS = {
     "pretrain": ("entia.pretrain", "entia.losses.redundancy"),
     "embed": ("entia.embed",),
     "readout": ("threadpoolctl", "entia.readout", "entia.spectrum"),
-    "report": ("entia.tables", "entia.figures"),
+    "report": ("entia.reports.tables", "entia.reports.figures"),
     "claims": ("entia.claims",),
 }
 """The modules that each command imports late, since others do without them."""

@@ -16,7 +16,7 @@ rule table:
     conda:
         ENVIRONMENT
     params:
-        fixed=drawn_by("tables"),
+        fixed=drawn_by("reports.tables"),
     message:
         "table {wildcards.artefact}"
     shell:
@@ -34,7 +34,7 @@ rule figure:
     conda:
         ENVIRONMENT
     params:
-        fixed=drawn_by("figures"),
+        fixed=drawn_by("reports.figures"),
     message:
         "figure {wildcards.artefact}"
     shell:
@@ -80,7 +80,10 @@ rule index:
         ENVIRONMENT
     params:
         fixed=json.dumps(
-            {"code": provenance.fingerprint("page"), "artefacts": list(PLAN.reports)}
+            {
+                "code": provenance.fingerprint("reports.page"),
+                "artefacts": list(PLAN.reports),
+            }
         ),
     message:
         "report: {output}"

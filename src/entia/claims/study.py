@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from entia import results
-from entia.baselines import EXPERIMENT as BASELINES
 from entia.claims.intervals import Missing
 from entia.claims.pooling import NO_POOL, Pool, Sample, pool
-from entia.tuning import as_text, is_config, is_trained, seeds_that_chose
+from entia.claims.tuning import as_text, is_config, is_trained, seeds_that_chose
+from entia.planning.baselines import EXPERIMENT as BASELINES
 
 PROTOCOL = ("subset.dataset", "encoder.name", "encoder.width", "epochs")
 """What a protocol's cells have in common, beside batch sizes that an experiment compares with each other."""

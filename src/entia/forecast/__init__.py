@@ -1,0 +1,1 @@
+"""What a study takes, before any of it runs."""

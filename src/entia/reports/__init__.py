@@ -1,0 +1,1 @@
+"""Readouts in; tables, figures and the page out."""

@@ -1,0 +1,1 @@
+"""How a study runs: the processes of a borrowed machine, and what Snakemake is kept from."""

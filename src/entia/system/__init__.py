@@ -1,0 +1,1 @@
+"""What the operating system gives and refuses: locks, streams, memory, processors, files."""
