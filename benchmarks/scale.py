@@ -36,7 +36,7 @@ LIST = f"""
 import json, sys
 sys.path.insert(0, "src")
 from pathlib import Path
-from entia import plan, store
+from entia import plan; from entia.artefacts import store
 found, data = plan.load("params.yaml"), Path("data")
 print(json.dumps({{stage: [str(store.path(data, of)) for of in found.of(stage).values()] for stage in {STAGES}}}))
 """

@@ -20,7 +20,7 @@ from entia.artefacts import check, store
 from entia.system import faults
 from entia.system.faults import Missing, Unreadable
 
-HERE = Path(store.__file__).parent.parent
+HERE = Path(store.__file__).parents[2]
 NUMBERS = sorted(set(errno.errorcode) - {errno.ENOENT, errno.EINTR})
 
 
@@ -100,7 +100,7 @@ def test_an_hdf5_file_of_somebody_elses_is_not_to_be_deleted_for_it(tmp_path):
 
 
 HOLD = "import h5py, sys; file = h5py.File(sys.argv[1], sys.argv[2]); print('open', flush=True); sys.stdin.read()"
-READING = "import sys; from pathlib import Path; from entia import store; store.read_hdf5(Path(sys.argv[1]))"
+READING = "import sys; from pathlib import Path; from entia.artefacts import store; store.read_hdf5(Path(sys.argv[1]))"
 
 
 def reader(path: Path, **environment: str) -> str:

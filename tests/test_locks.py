@@ -41,7 +41,7 @@ def called(number: int | None) -> str:
 
 
 ALONE = """
-import sys; from pathlib import Path; from entia import locks
+import sys; from pathlib import Path; from entia.system import locks
 with locks.alone(Path(sys.argv[1]), lambda: print("busy", flush=True)) as waited:
     print("in, waited" if waited else "in", flush=True)
     sys.stdin.read()
@@ -49,7 +49,7 @@ with locks.alone(Path(sys.argv[1]), lambda: print("busy", flush=True)) as waited
 
 
 def start(code: str, mark: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
-    environment = {**environment, "PYTHONPATH": str(Path(locks.__file__).parent.parent)}
+    environment = {**environment, "PYTHONPATH": str(Path(locks.__file__).parents[2])}
     command = [sys.executable, "-c", code, str(mark)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
@@ -84,7 +84,7 @@ def test_what_a_killed_process_held_is_free_at_once(number, refusing, tmp_path):
 
 
 TAKE = """
-import sys; from pathlib import Path; from entia import locks
+import sys; from pathlib import Path; from entia.system import locks
 print(locks.take(Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """

@@ -25,7 +25,7 @@ from entia.system import machines
 # --- memory ---------------------------------------------------------------------------------------------------------
 
 FAULTS = """
-import resource; from entia import machines
+import resource; from entia.system import machines
 assert machines.keep_freed_memory()
 import torch
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -48,7 +48,7 @@ def test_a_step_is_not_given_anew_the_memory_that_the_last_one_freed():
 # --- GPUs -----------------------------------------------------------------------------------------------------------
 
 HOLD = """
-import sys; from pathlib import Path; from entia import machines
+import sys; from pathlib import Path; from entia.system import machines
 print(machines.take_gpu(sys.argv[2:], Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """

@@ -150,10 +150,10 @@ def test_comments_docstrings_and_formatting_do_not_count(before, source):
         ("nets", "outputs, 3, stride, 1, bias=False", "outputs, 3, stride, 1", ("pretrain", "embed narrow_resnet")),
         ("nets", "net = get_model(encoder.name, weights=None)", "net = None", ("embed resnet18",)),
         ("readout", 'method="L-BFGS-B"', 'method="BFGS"', ("readout logistic",)),
-        ("datasets", "reader = datasets.CIFAR10 if", "reader = None if", ("subset cifar",)),
-        ("datasets", "def _generator(seed: int", "def _generator(seed: float", ("subset",)),
-        ("folders", "SYSTEM = frozenset(", "SYSTEM = frozenset() or frozenset(", ("subset folder",)),
-        ("pictures", "def decode(content: bytes, side", "def decode(content: bytes, size", ("subset folder",)),
+        ("datasets/__init__", "reader = datasets.CIFAR10 if", "reader = None if", ("subset cifar",)),
+        ("datasets/__init__", "def _generator(seed: int", "def _generator(seed: float", ("subset",)),
+        ("datasets/folders", "SYSTEM = frozenset(", "SYSTEM = frozenset() or frozenset(", ("subset folder",)),
+        ("datasets/pictures", "def decode(content: bytes, side", "def decode(content: bytes, size", ("subset folder",)),
     ],
 )
 def test_an_edit_changes_what_uses_it_and_nothing_else(before, module, old, new, those, source):
@@ -173,7 +173,7 @@ def test_an_edit_of_what_losses_share_changes_those_that_share_it(before, source
 
 
 def test_a_new_reader_packs_no_other_data_set_again(before, source):
-    path = source / "datasets.py"
+    path = source / "datasets/__init__.py"
     edits = (
         (path, '        case "cifar10"', '        case "svhn":\n            return _svhn(raw)\n        case "cifar10"'),
         (path, "def _digest(", "def _svhn(raw: Path) -> Raw:\n    return Raw()\n\n\ndef _digest("),
@@ -187,7 +187,7 @@ def test_a_new_reader_packs_no_other_data_set_again(before, source):
 
 def test_a_reader_that_was_missing_packs_its_own_data_set_alone(before, source):
     found = changed(
-        before, (source / "datasets.py", 'raise Problem("stl10: has no', 'return _stl10(raw, "stl10: has no')
+        before, (source / "datasets/__init__.py", 'raise Problem("stl10: has no', 'return _stl10(raw, "stl10: has no')
     )
     assert found & set(STAGES) == {"subset stl10"}
 
@@ -315,7 +315,7 @@ def test_all_that_a_readout_runs_is_fingerprinted(probe, width):
 def test_all_that_packing_runs_is_fingerprinted(dataset):
     of = Subset(dataset=dataset, limit=100, fraction=0.5, side=7)
     found = executed(lambda: datasets.pack(of, datasets.read(dataset, Path("nowhere"), of.side)))
-    assert {("datasets", "read"), ("datasets", "pack"), ("datasets", "order")} <= found
+    assert {("datasets/__init__", "read"), ("datasets", "pack"), ("datasets", "order")} <= found
     assert found - covered("subset", of) == set()
 
 

@@ -220,7 +220,7 @@ def test_a_hostile_environment_is_borne_or_named_in_one_line(command, case, made
 
 
 def test_another_checkouts_entia_says_so(study):
-    elsewhere = {**ENVIRONMENT, "PYTHONPATH": str(Path(store.__file__).parent.parent)}
+    elsewhere = {**ENVIRONMENT, "PYTHONPATH": str(Path(store.__file__).parents[2])}
     found = subprocess.run(PLAN, cwd=study, env=elsewhere, capture_output=True, text=True)
     assert found.returncode == 0 and "PYTHONPATH=src" in found.stderr and str(study) in found.stderr
 
