@@ -122,6 +122,7 @@ def test_a_run_makes_what_snakemake_makes(made, tmp_path):
     assert readouts(folder)[cell] == readouts(made)[cell]
 
 
+@pytest.mark.long
 @pytest.mark.workflow
 def test_a_run_killed_at_random_moments_ends_with_the_same_readouts(made, home):
     generator = random.Random(2)
@@ -517,6 +518,7 @@ def test_the_commands_of_another_scale_than_params_yamls_run(made, home):
     assert "at laptop scale" in refused(home, *commands[0].split()[:3])
 
 
+@pytest.mark.long
 def test_the_benchmark_of_a_gpu_is_rehearsed_without_one(tmp_path):
     written = ROOT / "reports/benchmarks/gpu.csv"
     before = written.exists() and written.read_bytes()
@@ -543,6 +545,7 @@ def test_a_benchmark_of_one_data_set_reads_no_other(benchmarks, monkeypatch):
     assert list(cells.cells(10, 1, of=("cifar10",))) == [] and read == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 2, 5, 11, 20, 27, 35])
 def test_whatever_part_of_the_cells_came_home_is_drawn(count, tmp_path, monkeypatch):
     found = plan.load(ROOT / "params.yaml", SCALE)

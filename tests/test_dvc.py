@@ -143,6 +143,7 @@ def test_a_clone_pulls_everything_and_has_nothing_to_do_whatever_the_times_of_it
     assert jobs(clone)["readout"] == CELLS and "pretrain" not in jobs(clone)
 
 
+@pytest.mark.long
 def test_a_clone_pulls_from_an_s3_compatible_server(study, tmp_path, monkeypatch):
     boto3 = pytest.importorskip("boto3")
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
@@ -176,6 +177,7 @@ def by_their_config(folder: Path) -> dict[str, bytes]:
     return {name: content for name, content in artefacts(folder).items() if name not in left}
 
 
+@pytest.mark.long
 def test_a_fresh_run_in_conda_environments_ends_with_the_bytes_of_an_incremental_one_without(changed, tmp_path):
     folder = make_repository(tmp_path)
     nearest(folder)
@@ -191,6 +193,7 @@ def test_a_fresh_run_in_conda_environments_ends_with_the_bytes_of_an_incremental
     assert "Nothing to be done" in run(folder, *SNAKEMAKE, "--use-conda", "-n", env=CONDA)
 
 
+@pytest.mark.long
 def test_an_experiment_in_a_temporary_folder_leaves_this_one_alone_and_its_result_can_be_taken_over(study, changed):
     before = artefacts(study)
     run(
@@ -218,6 +221,7 @@ def test_an_experiment_in_a_temporary_folder_leaves_this_one_alone_and_its_resul
     assert has_nothing_to_do(study)
 
 
+@pytest.mark.long
 def test_queued_experiments_run_and_a_new_artefact_of_theirs_is_taken_over_whole(study):
     new = "+reports.MV-F2b={title: Again, figure: width_curve, experiments: [twins]}"
     run(study, "dvc", "exp", "run", "--queue", "-n", "more", "-S", new)
@@ -277,6 +281,7 @@ def wait_for(folder: Path, pattern: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", [SNAKEMAKE, ("dvc", "repro"), ("dvc", "exp", "run")], ids=["snakemake", "dvc", "exp"])
 def test_two_runs_at_once_the_second_says_so_and_exits(first, study):
     before = artefacts(study)
@@ -295,6 +300,7 @@ def test_two_runs_at_once_the_second_says_so_and_exits(first, study):
     assert before.items() <= artefacts(study).items()
 
 
+@pytest.mark.long
 def test_runs_killed_at_random_moments_end_with_the_same_bytes(shared, tmp_path):
     folder = make_repository(tmp_path)
     generator = random.Random(KILLS)
@@ -361,6 +367,7 @@ def test_a_flipped_bit_in_every_kind_of_artefact_is_found_never_recorded_and_men
     assert artefacts(study) == artefacts(shared)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind[1] != ".csv"], ids=lambda kind: kind[0])
 def test_flipped_bits_are_found_wherever_they_are(kind, shared, tmp_path):
     import warnings

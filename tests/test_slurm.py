@@ -230,6 +230,7 @@ def start(cluster, folder) -> Iterator[Callable[..., subprocess.Popen[str]]]:
             process.wait()
 
 
+@pytest.mark.long
 def test_a_study_ends_with_the_bytes_of_a_local_one_whatever_happens_to_jobs_and_controllers(
     cluster, local, folder, watch, start
 ):

@@ -66,6 +66,7 @@ def test_a_mistake_in_one_drawing_fails_the_run_and_costs_neither_the_others_nor
     assert "minutes of training steps alone" in (study / "reports/tables/MV-T2.md").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core alone: there is no other affinity to try")
 def test_on_fewer_cores_of_the_same_machine_every_artefact_has_the_same_bytes(done, tmp_path):
     shutil.copy(done / "params.yaml", tiny(tmp_path))
