@@ -12,8 +12,8 @@ from conftest import ROOT
 from test_config import trained
 
 from entia import config, plan
-from entia.config import Problem
-from entia.planning import layering, reading
+from entia.config import Problem, Untrained
+from entia.planning import feasible, layering, reading
 
 TEXT = (ROOT / "tests/params.yaml").read_text()
 """For how params.yaml is read; the shipped one is read where its own study is what is tested."""
@@ -170,18 +170,28 @@ HEADLINES |= {"DIET-TA", "DIET-F1", "DIET-F2", "DIET-S1", "DIET-S2", "DIET-S4"}
 
 def test_the_laptops_study_is_small_enough_and_names_what_it_leaves_out(paper):
     found = plan.load(ROOT / "params.yaml", "laptop")
-    assert {*found.reports, *found.absent} == set(paper.reports) and not found.absent.keys() & found.reports.keys()
+    assert {*found.reports, *found.absent} == {
+        *paper.reports,
+        *paper.absent,
+    } and not found.absent.keys() & found.reports.keys()
     assert HEADLINES <= found.reports.keys()
     cells = [found.pretrains[name] for artefact in found.reports for name in found.cells(artefact)]
     seen = {config.name(cell): 3600 * cell.subset.fraction * cell.epochs * config.all_views(cell) for cell in cells}
     assert sum(seen.values()) < 4_200_000  # view-images: some ten minutes of two cores
 
 
+BARLOW = ["width_barlow_twins", "views_barlow_twins", "data_barlow_twins"]
+
+
 @pytest.mark.parametrize(
-    "experiment", ["width_barlow_twins", "width_vicreg", "views_barlow_twins", "data_barlow_twins"]
+    ("scale", "experiment"),
+    [
+        *(("laptop", name) for name in (*BARLOW, "width_vicreg")),
+        *(("photos", name) for name in (*BARLOW, "grid_barlow_twins")),
+    ],
 )
-def test_a_laptop_arms_weight_is_run_by_judged_seeds_alone_or_tried_by_the_tuning_seed_alone(experiment):
-    found = plan.load(ROOT / "params.yaml", "laptop")
+def test_an_arms_weight_is_run_by_judged_seeds_alone_or_tried_by_the_tuning_seed_alone(scale, experiment):
+    found = plan.load(ROOT / "params.yaml", scale)
     tried, judged = {}, {}
     for row in found.experiments[experiment]:
         cell = found.readouts[row.readout].embed.pretrain
@@ -191,6 +201,24 @@ def test_a_laptop_arms_weight_is_run_by_judged_seeds_alone_or_tried_by_the_tunin
     assert tried and all(len(weights) > 1 for weights in tried.values())
     assert all(len(weights) == 1 for weights in judged.values())
     assert all(judged[arm] <= weights for arm, weights in tried.items())
+
+
+def test_photos_judges_three_seeds_then_six_on_all_test_images_and_tunes_every_method_alike():
+    found = plan.load(ROOT / "params.yaml", "photos")
+    assert found.judging.looks == (3, 6)
+    sets = {cell.subset for cell in found.pretrains.values() if cell.subset.dataset == "cifar10"}
+    assert {feasible.expected(subset).test for subset in sets} == {10_000}
+    assert {cell.optimizer.schedule for cell in found.pretrains.values() if cell.method != Untrained()} == {"cosine"}
+    tried: dict[str, set[float]] = {}
+    for row in found.experiments["diet_rates"]:
+        cell = found.readouts[row.readout].embed.pretrain
+        assert cell.seed == 7 and cell.optimizer.lr_per == cell.batch
+        tried.setdefault(type(cell.method).__name__, set()).add(cell.optimizer.lr)
+    assert {"Diet", "SDiet", "SimCLR", "VICReg", "BarlowTwins"} <= tried.keys()
+    assert len({frozenset(rates) for rates in tried.values()}) == 1
+    budget = [found.readouts[row.readout].embed.pretrain for row in found.experiments["diet_budget"]]
+    assert len({(cell.views * cell.epochs, cell.subset) for cell in budget}) == 1  # as many view-images each
+    assert all(cell.seed != 7 and cell.optimizer.lr in tried["Diet"] for cell in budget)
 
 
 def test_an_experiment_given_as_an_empty_list_is_left_out_of_what_draws_others_too(tmp_path):
