@@ -250,7 +250,7 @@ def executed(run) -> set[provenance.Place]:
 
 
 def covered(stage: str, of: Stage) -> set[provenance.Place]:
-    return provenance.definitions(*provenance.ENTRIES[stage], chosen=frozenset(provenance._held(of)))
+    return provenance.definitions(*provenance.ENTRIES[stage], chosen=provenance._held(of))
 
 
 def images(count: int = 32, side: int = 8, channels: int = 3) -> pretrain.Data:

@@ -13,7 +13,7 @@ from test_provenance import edit, source  # noqa: F401
 from test_workflow import ENVIRONMENT, make_study
 
 from entia import config, plan, stages
-from entia.artefacts import provenance, recorded, store
+from entia.artefacts import adopted, provenance, recorded, store
 from entia.artefacts.why import CURRENT, Why
 from entia.config import BarlowTwins, Readout, VICReg
 
@@ -156,6 +156,19 @@ def test_an_interrupted_run_says_where_it_goes_on(study):
     state = store.path(DATA, run).with_suffix(".part") / "state.safetensors"
     store.write_tensors(state, {}, stages.header("pretrain", run, rows=[{"epoch": 1}]))
     assert f"{path(run)}: {state.parent}: goes on after epoch 1 of 1" in asked(config.name(run))
+
+
+def test_a_run_that_was_trained_elsewhere_is_not_made_here(study):
+    planned = plan.load("params.yaml")
+    last, embed, run, _ = chain()
+    origin = adopted.Origin(commit="", changed=False, machine="a cluster", code="0" * 12)
+    store.write_text(adopted.record(planned), adopted.encode({config.name(run): origin}))
+    for of in (embed, run):
+        store.path(DATA, of).unlink()
+    for of in (last, embed, run):
+        assert asked(config.name(of)) == [f"{path(of)}: its run was trained elsewhere and taken up: nothing would run"]
+    draw("MV-T1")
+    assert asked("MV-T1") == [f"reports/tables/MV-T1.csv: {CURRENT}"]
 
 
 # --- tables and claims ----------------------------------------------------------------------------------------------

@@ -209,6 +209,19 @@ def test_an_edit_of_code_reruns_the_stages_that_use_it_and_a_comment_none(module
     assert rules.get("pretrain") or "pretrain" not in found
 
 
+def test_why_names_what_snakemake_will_draw_again_and_for_what(study):
+    files = {"MV-T1": "reports/tables/MV-T1.csv", "MV-F2a": "reports/figures/MV-F2a.pdf", "claims": "reports/claims.md"}
+    assert run(study, "entia", "why", *files).stdout.splitlines() == [
+        f"{file}: is current: nothing would run" for file in files.values()
+    ]
+    change(study, lambda raw: raw["reports"]["MV-F2a"].update({"title": "Curves"}))
+    edit(study, "losses/redundancy")
+    text = run(study, "entia", "why", *files).stdout
+    assert f"{files['MV-F2a']}: params.yaml: report.title: 'Curve' → 'Curves'\n" in text
+    assert f"{files['MV-T1']}: 2 of its {3 + BASELINES} readouts would be made anew first\n" in text
+    assert " and 1 more: code: changed: losses.redundancy.barlow_twins\n" in text
+
+
 def test_times_of_files_do_not_matter(study):
     generator = random.Random(0)
     for path in study.rglob("*"):

@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
@@ -62,7 +62,7 @@ def fingerprint(*entries: str, chosen: Chosen = CHOICES) -> str:
 
 def stage_code(stage: str, config: Stage) -> str:
     """The fingerprint of the code that decides what a stage makes of a config."""
-    return fingerprint(*ENTRIES[stage], chosen=frozenset(_held(config)))
+    return fingerprint(*ENTRIES[stage], chosen=_held(config))
 
 
 def stage_definitions(stage: str, config: Stage) -> dict[str, str]:
@@ -71,7 +71,7 @@ def stage_definitions(stage: str, config: Stage) -> dict[str, str]:
     The fingerprint says that code has changed; beside an older record these say which.
     """
     found: dict[str, list[str]] = {}
-    for (module, name), digits in _digests(ENTRIES[stage], frozenset(_held(config)) & CHOICES).items():
+    for (module, name), digits in _digests(ENTRIES[stage], _held(config) & CHOICES).items():
         found.setdefault(module, []).append(f"{name or IMPORT} {digits[:6]}")
     return {module: ", ".join(names) for module, names in found.items()}
 
@@ -168,14 +168,15 @@ def _flat(record: Mapping[str, str]) -> dict[str, str]:
     return {f"{module}.{name}": digits for module, (name, _, digits) in pairs}
 
 
-def _held(item: object) -> Iterator[str]:
+@functools.cache  # thousands of stages hold the same few structs
+def _held(item: Hashable) -> Chosen:
     """Classes and texts of a config, and of those inside it."""
     if isinstance(item, str):
-        yield item.split("/")[0]
-    elif isinstance(item, Struct):
-        yield from (kind.__name__ for kind in type(item).__mro__)
-        for field in item.__struct_fields__:
-            yield from _held(getattr(item, field))
+        return frozenset([item.split("/")[0]])
+    if not isinstance(item, Struct):
+        return frozenset()
+    inner = (_held(getattr(item, field)) for field in item.__struct_fields__)
+    return frozenset(kind.__name__ for kind in type(item).__mro__).union(*inner)
 
 
 def _entry(entry: str) -> list[Place]:

@@ -1,8 +1,9 @@
 """Artefacts on disk: written whole or not at all, read with checks, never unpickled.
 
-Every artefact holds its whole config, the fingerprint of the code that made it, the libraries' versions and a SHA-256
-of its contents. Reading compares the last with what is found; a difference is `Damaged`, a file that the system does
-not let us read is `faults.Unreadable`: problems, each with the file's name and the remedy.
+Every artefact holds its whole config, the fingerprint of the code that made it with a digest of each definition, the
+libraries' versions and a SHA-256 of its contents. Reading compares the last with what is found; a difference is
+`Damaged`, a file that the system does not let us read is `faults.Unreadable`: problems, each with the file's name and
+the remedy.
 """
 
 import contextlib

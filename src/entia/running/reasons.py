@@ -16,7 +16,7 @@ WORDS = {
     "updated_input_run": "follows {}",
     "input_changed": "it has other inputs than before",
     "code_changed": "its rule has changed",
-    "params_changed": "its config, or the code that makes it, has changed (`entia why NAME` says which)",
+    "params_changed": "its code, or what params.yaml says of it, has changed (`entia why NAME` says which)",
     "software_stack_changed": "its environment has changed",
     "noio": "it has neither inputs nor outputs",
     "nooutput": "it has no outputs",
