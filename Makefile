@@ -7,7 +7,7 @@ RUN := PATH="$$PWD/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=
 .PHONY: all test check benchmarks format lock plan pull prune clean help
 
 all: .venv/ready  ## run the study of params.yaml on all cores; print its tables
-	@$(RUN) snakemake --cores all --quiet reason
+	@$(RUN) snakemake --cores all
 	@$(RUN) entia results
 
 test: .venv/ready  ## run all tests

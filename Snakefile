@@ -19,13 +19,14 @@ sys.path[:] = [
 ]
 os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
 from entia import config as configs, job as jobs, plan as plans
-from entia.artefacts import adopted, provenance
-from entia.running import trust
+from entia.artefacts import adopted, provenance, recorded
+from entia.running import reasons, trust
 from entia.system import machines
 
 RUNS = workflow.is_main_process and not workflow.dryrun
 try:
     trust.contents_not_times(("subset", "pretrain", "embed", "readout"))
+    reasons.in_short()
     if workflow.deployment_settings.deployment_method:
         machines.check_name(Path.cwd())
     PLAN = plans.load("params.yaml")

@@ -1,15 +1,19 @@
 import ast
 import inspect
+import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from test_config import cell
 
-from entia import config, datasets, embed, pretrain, readout, spectrum
-from entia.artefacts import provenance
+from entia import config, datasets, embed, plan, pretrain, readout, spectrum, stages
+from entia.artefacts import provenance, store
 from entia.config import (
     BYOL,
     AdamProbe,
@@ -58,7 +62,7 @@ def small(**fields) -> Pretrain:
 
 
 def forget() -> None:
-    for name in ("_fingerprint", "_read", "_aliases", "_top", "_is_module"):
+    for name in ("_fingerprint", "_digests", "_read", "_aliases", "_top", "_is_module"):
         getattr(provenance, name).cache_clear()
 
 
@@ -246,7 +250,7 @@ def executed(run) -> set[provenance.Place]:
 
 
 def covered(stage: str, of: Stage) -> set[provenance.Place]:
-    return provenance.definitions(*provenance.ENTRIES[stage], chosen=frozenset(provenance._held(of)))
+    return provenance.definitions(*provenance.ENTRIES[stage], chosen=provenance._held(of))
 
 
 def images(count: int = 32, side: int = 8, channels: int = 3) -> pretrain.Data:
@@ -373,3 +377,85 @@ def test_a_machine_is_named_without_its_cores_and_a_host_with_those_it_may_use(m
     few, one = provenance.host(), provenance.machine()
     monkeypatch.setattr(provenance.os, "sched_getaffinity", lambda _: set(range(64)))
     assert few == f"{one}, 1 cores" and provenance.host() == f"{one}, 64 cores" and provenance.machine() == one
+
+
+# --- what artefacts record ------------------------------------------------------------------------------------------
+
+
+def test_a_record_names_the_definitions_that_an_edit_changes_adds_and_removes(source):
+    of = STAGES["pretrain barlow_twins"]
+    before = provenance.stage_definitions("pretrain", of)
+    edit(source / "losses/redundancy.py", "    x = _standardise(", "    x = _scaled(")
+    edit(source / "losses/redundancy.py", "def _standardise(", "def _scaled(")
+    changed, new, gone = provenance.changes(before, provenance.stage_definitions("pretrain", of))
+    assert "losses.redundancy.barlow_twins" in changed
+    assert (new, gone) == (["losses.redundancy._scaled"], ["losses.redundancy._standardise"])
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_record_covers_what_the_fingerprint_covers_and_is_small(name):
+    stage, of = name.split()[0], STAGES[name]
+    record = provenance.stage_definitions(stage, of)
+    named = {tuple(place.rsplit(".", 1)) for place in provenance.changes({}, record)[1]}
+    assert {(module, "" if part == "import" else part) for module, part in named} == covered(stage, of)
+    assert len(str(record)) < 8000
+
+
+# --- a new field ----------------------------------------------------------------------------------------------------
+
+ASKED = """
+import json, sys
+from pathlib import Path
+from entia import plan
+from entia.artefacts import current, provenance
+
+planned = plan.load(sys.argv[1], "laptop")
+codes = {
+    name: provenance.stage_code(stage, of)
+    for stage in ("subset", "pretrain", "embed", "readout")
+    for name, of in planned.of(stage).items()
+}
+readout = next(iter(planned.readouts.values()))
+chain = (readout.embed.pretrain.subset, readout.embed.pretrain, readout.embed, readout)
+print(json.dumps([codes, [current.is_current(Path(sys.argv[2]), of) for of in chain]]))
+"""
+
+
+def add_a_field(path: Path) -> int:
+    """Gives every struct of the code's `config` one field more, at a default; says how many."""
+    lines = path.read_text().splitlines()
+    structs = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    for struct in reversed(structs):
+        if any(isinstance(base, ast.Name) and base.id == "Config" for base in struct.bases):
+            after = max(getattr(node, "end_lineno", 0) for node in struct.body if not isinstance(node, ast.FunctionDef))
+            lines.insert(after, "    added_later: float = 0.5")
+    path.write_text("\n".join(lines) + "\n")
+    return lines.count("    added_later: float = 0.5")
+
+
+def test_a_field_added_with_its_default_renames_nothing_and_retrains_nothing(tmp_path):
+    planned = plan.load(ROOT / "params.yaml", "laptop")
+    made(tmp_path / "data", next(iter(planned.readouts.values())))
+    shutil.copytree(provenance.HERE, tmp_path / "src/entia", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def asked(source: Path) -> list:
+        command = [sys.executable, "-P", "-c", ASKED, str(ROOT / "params.yaml"), str(tmp_path / "data")]
+        return json.loads(subprocess.check_output(command, env={**os.environ, "PYTHONPATH": str(source)}))
+
+    codes, current = asked(ROOT / "src")
+    assert len(codes) > 100 and current == [True] * 4
+    assert add_a_field(tmp_path / "src/entia/config.py") > 20
+    assert asked(tmp_path / "src") == [codes, current]
+
+
+def made(data: Path, readout: Readout) -> None:
+    """A readout and all that it was made from, as by today's code, with nothing in them."""
+    run = readout.embed.pretrain
+    for of in dict.fromkeys((run.subset, readout.embed.on)):
+        store.write_hdf5(store.path(data, of), {}, stages.header("subset", of, raw_sha256="0", content="a"))
+    head = stages.header("pretrain", run, raw_sha256="0", content="b", parents="a")
+    store.write_tensors(store.path(data, run), {}, head)
+    store.write_log(store.log_path(data, run), [{"epoch": 1}])
+    head = stages.header("embed", readout.embed, raw_sha256="0", content="c", parents="b a")
+    store.write_hdf5(store.path(data, readout.embed), {}, head)
+    store.write_json(store.path(data, readout), {}, stages.header("readout", readout, raw_sha256="0", parents="c"))

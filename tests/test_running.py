@@ -14,7 +14,6 @@ from test_workflow import BASELINES, ENVIRONMENT, change, jobs, make_study, refu
 
 from entia.artefacts import current, store
 from entia.artefacts.unfinished import Unfinished
-from entia.running import trust
 from entia.system import machines
 
 pytestmark = pytest.mark.workflow
@@ -262,9 +261,19 @@ def test_an_unfinished_run_is_removed_with_whatever_lies_in_it(tmp_path):
 
 def test_the_stamp_of_an_artefact_is_its_own_checksum_and_changes_with_it(made):
     for path in stages(made):
-        found = trust.stamp(path)
+        found = store.stamp(path)
         assert found and found.removeprefix("sha256:") in path.read_bytes().decode("latin-1")
-    assert trust.stamp(made / "params.yaml") is None and trust.stamp(made / "data/subset/none.h5") is None
+    assert len({store.stamp(path) for path in stages(made)}) == len(stages(made))
+    assert store.stamp(made / "params.yaml") is None and store.stamp(made / "data/subset/none.h5") is None
+
+
+def test_the_stamp_of_a_readout_changes_with_it_and_not_with_its_raw_data(tmp_path):
+    path = tmp_path / "readouts/a.json"
+    stamps = []
+    for accuracy in (0.5, 0.6):
+        store.write_json(path, {"accuracy": accuracy}, {"raw_sha256": "1" * 64})
+        stamps.append(store.stamp(path))
+    assert len({*stamps}) == 2 and f"sha256:{'1' * 64}" not in stamps
 
 
 ARRAYS = st.dictionaries(

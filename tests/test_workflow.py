@@ -173,7 +173,10 @@ EDITS = {
     "losses/redundancy": ("    x = _standardise(", "    _ = weight\n    x = _standardise("),
     "losses/contrastive": ("    x = F.normalize(", "    _ = form\n    x = F.normalize("),
     "readout": ("    for problem in problems:\n", "    _ = classes\n    for problem in problems:\n"),
-    "reports/figures": ("    lost, rows = results.diverged(rows)", "    _ = scale\n    lost, rows = results.diverged(rows)"),
+    "reports/figures": (
+        "    lost, rows = results.diverged(rows)",
+        "    _ = scale\n    lost, rows = results.diverged(rows)",
+    ),
     "cli": ("def main() -> None:", "EDITED = 1\n\n\ndef main() -> None:"),
 }
 """In each module an edit of a function that stages run, one that changes no result."""
@@ -204,6 +207,19 @@ def test_an_edit_of_code_reruns_the_stages_that_use_it_and_a_comment_none(module
     found = jobs(study)
     assert {rule: found.get(rule) for rule in rules} == rules and bool(found) == bool(rules)
     assert rules.get("pretrain") or "pretrain" not in found
+
+
+def test_why_names_what_snakemake_will_draw_again_and_for_what(study):
+    files = {"MV-T1": "reports/tables/MV-T1.csv", "MV-F2a": "reports/figures/MV-F2a.pdf", "claims": "reports/claims.md"}
+    assert run(study, "entia", "why", *files).stdout.splitlines() == [
+        f"{file}: is current: nothing would run" for file in files.values()
+    ]
+    change(study, lambda raw: raw["reports"]["MV-F2a"].update({"title": "Curves"}))
+    edit(study, "losses/redundancy")
+    text = run(study, "entia", "why", *files).stdout
+    assert f"{files['MV-F2a']}: params.yaml: report.title: 'Curve' → 'Curves'\n" in text
+    assert f"{files['MV-T1']}: 2 of its {3 + BASELINES} readouts would be made anew first\n" in text
+    assert " and 1 more: code: changed: losses.redundancy.barlow_twins\n" in text
 
 
 def test_times_of_files_do_not_matter(study):

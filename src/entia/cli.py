@@ -144,6 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     pruning.add_argument("--yes", action="store_true", help="do not ask")
     pruning.add_argument("--other-scales", action="store_true", help="remove what other scales alone name, too")
     pruning.add_argument("--even-unsaved", action="store_true", help="remove what no DVC remote holds, too")
+    asking = command("why", why_, "say why artefacts would be made anew: which code, field or input has changed")
+    _scale(asking)
+    asking.add_argument("names", nargs="+", metavar="NAME", help="a cell, as above, its file, or an id such as MV-T1")
     command(
         "show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path")
     )
@@ -361,6 +364,14 @@ def _report(found: plan.Plan, artefact: str) -> plan.Report:
             f"{artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}"
         )
     return found.reports[artefact]
+
+
+def why_(arguments: argparse.Namespace) -> None:
+    """Prints why artefacts would be made anew, a line a reason."""
+    from entia.artefacts.why import Why
+
+    asked = Why(plan.load(PARAMS, arguments.scale), DATA)
+    print("\n".join(dict.fromkeys(line for name in arguments.names for line in asked.answer(name))))
 
 
 def show(arguments: argparse.Namespace) -> None:

@@ -38,7 +38,9 @@ IMPORTS = {
 
 def header(stage: str, of: Stage, **more: Any) -> dict[str, Any]:
     """What an artefact made by today's code says of itself."""
-    return store.header(of, provenance.stage_code(stage, of), **more)
+    return store.header(
+        of, provenance.stage_code(stage, of), definitions=provenance.stage_definitions(stage, of), **more
+    )
 
 
 def subset(stage: Subset, look: Callable[[feasible.Held], None] = lambda held: None) -> None:

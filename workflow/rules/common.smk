@@ -29,7 +29,7 @@ REPORT = {
     "verdicts": f"{PLAN.folder}/claims.json",
     "page": f"{PLAN.folder}/index.html",
 }
-ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("pdf", "png", "svg")}
+ENDINGS = recorded.ENDINGS
 STAGES = {
     configs.Subset: "subset",
     configs.Pretrain: "pretrain",
@@ -112,12 +112,6 @@ class Words:
 
 WORDS = Words()
 TABLES = {name: report for name, report in PLAN.reports.items() if report.table}
-# every (experiment, arm, readout) that an artefact draws
-ROWS = {
-    (row.experiment, row.arm, row.readout)
-    for artefact in PLAN.rows
-    for row in PLAN.drawn(artefact)
-}
 FIGURES = {name: report for name, report in PLAN.reports.items() if report.figure}
 
 
@@ -139,21 +133,6 @@ def read_by(wildcards):
     return list(dict.fromkeys(files + logs))
 
 
-def drawn_by(drawer):
+def drawn_by(wildcards):
     """All that fixes an artefact: what params.yaml says of it, its rows, the scale, and the code that draws it."""
-
-    def parameter(wildcards):
-        return json.dumps(
-            {
-                "report": plans.msgspec.to_builtins(PLAN.reports[wildcards.artefact]),
-                "rows": [
-                    (row.experiment, row.arm, row.readout)
-                    for row in PLAN.drawn(wildcards.artefact)
-                ],
-                "scale": PLAN.scale,
-                "code": provenance.fingerprint(drawer, "results"),
-            },
-            sort_keys=True,
-        )
-
-    return parameter
+    return recorded.parameter(PLAN, wildcards.artefact)

@@ -16,7 +16,7 @@ rule table:
     conda:
         ENVIRONMENT
     params:
-        fixed=drawn_by("reports.tables"),
+        fixed=drawn_by,
     message:
         "table {wildcards.artefact}"
     shell:
@@ -34,7 +34,7 @@ rule figure:
     conda:
         ENVIRONMENT
     params:
-        fixed=drawn_by("reports.figures"),
+        fixed=drawn_by,
     message:
         "figure {wildcards.artefact}"
     shell:
@@ -54,14 +54,7 @@ rule claims:
     conda:
         ENVIRONMENT
     params:
-        fixed=json.dumps(
-            {
-                "rows": sorted(ROWS),
-                "scale": PLAN.scale,
-                "looks": PLAN.judging.looks,
-                "code": provenance.fingerprint("claims"),
-            }
-        ),
+        fixed=recorded.parameter(PLAN, recorded.CLAIMS),
     message:
         "claims: {output[0]}"
     shell:

@@ -71,9 +71,17 @@ def open_head(data: Path, stage: Stage) -> dict[str, Any]:
 
 
 def _of_its_name(file: Path, stage: Stage, head: dict[str, Any]) -> dict[str, Any]:
-    if head.get("config") != json.loads(msgspec.json.encode(stage)):
+    if not _is_config(head.get("config"), stage):
         raise store.Foreign(f"{file}: foreign (the config inside is not that of its name); delete it and run again")
     return head
+
+
+def _is_config(said: object, stage: Stage) -> bool:
+    """Whether an artefact's config is a stage's: a field that came after it was made has its default there."""
+    try:
+        return msgspec.convert(said, type(stage)) == stage
+    except msgspec.ValidationError:
+        return False
 
 
 # --- check --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
@@ -38,6 +38,8 @@ Chosen = frozenset[str]
 Place = tuple[str, str]
 """A module of ours and a name defined at its top; ALL of them; or no name: what its import runs besides definitions."""
 ALL = "*"
+IMPORT = "import"
+"""What a record calls a module's statements that define nothing."""
 CHOICES: Chosen = frozenset(
     [name for name, item in vars(config).items() if isinstance(item, type) and issubclass(item, Struct)]
     + [name.split("/")[0] for name in (*config.DATASETS, config.FOLDER)]
@@ -60,7 +62,28 @@ def fingerprint(*entries: str, chosen: Chosen = CHOICES) -> str:
 
 def stage_code(stage: str, config: Stage) -> str:
     """The fingerprint of the code that decides what a stage makes of a config."""
-    return fingerprint(*ENTRIES[stage], chosen=frozenset(_held(config)))
+    return fingerprint(*ENTRIES[stage], chosen=_held(config))
+
+
+def stage_definitions(stage: str, config: Stage) -> dict[str, str]:
+    """Each definition under that fingerprint with its own six digits, by module: `barlow_twins 1a2b3c, ...`.
+
+    The fingerprint says that code has changed; beside an older record these say which.
+    """
+    found: dict[str, list[str]] = {}
+    for (module, name), digits in _digests(ENTRIES[stage], _held(config) & CHOICES).items():
+        found.setdefault(module, []).append(f"{name or IMPORT} {digits[:6]}")
+    return {module: ", ".join(names) for module, names in found.items()}
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[str], list[str], list[str]]:
+    """Between two such records the definitions (module.name) that differ, that are new, and that are gone."""
+    old, new = _flat(before), _flat(now)
+    return (
+        [place for place in new if old.get(place, new[place]) != new[place]],
+        [place for place in new if place not in old],
+        [place for place in old if place not in new],
+    )
 
 
 def definitions(*entries: str, chosen: Chosen = CHOICES) -> set[Place]:
@@ -125,20 +148,35 @@ def _processor() -> str:
 
 @functools.cache  # the same few for thousands of jobs
 def _fingerprint(entries: tuple[str, ...], chosen: Chosen) -> str:
-    digest = hashlib.sha256()
-    for module, name in sorted(definitions(*entries, chosen=chosen)):
-        digest.update(f"{module}.{name}\n{_part(module, name, chosen)[0]}\n".encode())
-    return digest.hexdigest()[:12]
+    lines = (f"{module}.{name} {digits}" for (module, name), digits in _digests(entries, chosen).items())
+    return _hash("\n".join(lines))[:12]
 
 
-def _held(item: object) -> Iterator[str]:
+@functools.cache
+def _digests(entries: tuple[str, ...], chosen: Chosen) -> dict[Place, str]:
+    """The SHA-256 of each definition that entries reach."""
+    return {place: _part(*place, chosen)[0] for place in sorted(definitions(*entries, chosen=chosen))}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _flat(record: Mapping[str, str]) -> dict[str, str]:
+    """A record of definitions as digits by module.name."""
+    pairs = ((module, pair.partition(" ")) for module, pairs in record.items() for pair in pairs.split(", "))
+    return {f"{module}.{name}": digits for module, (name, _, digits) in pairs}
+
+
+@functools.cache  # thousands of stages hold the same few structs
+def _held(item: Hashable) -> Chosen:
     """Classes and texts of a config, and of those inside it."""
     if isinstance(item, str):
-        yield item.split("/")[0]
-    elif isinstance(item, Struct):
-        yield from (kind.__name__ for kind in type(item).__mro__)
-        for field in item.__struct_fields__:
-            yield from _held(getattr(item, field))
+        return frozenset([item.split("/")[0]])
+    if not isinstance(item, Struct):
+        return frozenset()
+    inner = (_held(getattr(item, field)) for field in item.__struct_fields__)
+    return frozenset(kind.__name__ for kind in type(item).__mro__).union(*inner)
 
 
 def _entry(entry: str) -> list[Place]:
@@ -196,21 +234,21 @@ def _is_key(part: ast.AST) -> bool:
 
 
 def _part(module: str, name: str, chosen: Chosen) -> tuple[str, set[Place]]:
-    """A definition as text, and the definitions that it names."""
-    text, named, choices = _read(module, name, CHOICES)
-    return (text, named) if choices <= chosen else _read(module, name, chosen & choices)[:2]
+    """A definition's SHA-256, and the definitions that it names."""
+    digits, named, choices = _read(module, name, CHOICES)
+    return (digits, named) if choices <= chosen else _read(module, name, chosen & choices)[:2]
 
 
 @functools.cache
 def _read(module: str, name: str, chosen: Chosen) -> tuple[str, set[Place], Chosen]:
-    """A definition as text, the definitions that it names, and what it chooses by."""
+    """A definition's SHA-256, the definitions that it names, and what it chooses by."""
     nodes: list[ast.AST] = []
     parts = [_plain(part, chosen, nodes) for part in _top(module)[name] if not _is_text(part)]
     named = _named(module, nodes)
     if not name:  # an import runs the imports at the module's top
         named |= {(inner, "") for part in _tops(module) for inner, _ in _imported(part)}
     options = (option for node in nodes if isinstance(node, ast.match_case) for option in _options(node))
-    return repr(parts), named, frozenset(map(_choice, options)) - {""}
+    return _hash(repr(parts)), named, frozenset(map(_choice, options)) - {""}
 
 
 def _named(module: str, nodes: list[ast.AST]) -> set[Place]:

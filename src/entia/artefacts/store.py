@@ -1,8 +1,9 @@
 """Artefacts on disk: written whole or not at all, read with checks, never unpickled.
 
-Every artefact holds its whole config, the fingerprint of the code that made it, the libraries' versions and a SHA-256
-of its contents. Reading compares the last with what is found; a difference is `Damaged`, a file that the system does
-not let us read is `faults.Unreadable`: problems, each with the file's name and the remedy.
+Every artefact holds its whole config, the fingerprint of the code that made it with a digest of each definition, the
+libraries' versions and a SHA-256 of its contents. Reading compares the last with what is found; a difference is
+`Damaged`, a file that the system does not let us read is `faults.Unreadable`: problems, each with the file's name and
+the remedy.
 """
 
 import contextlib
@@ -255,6 +256,41 @@ def read_head(source: Path) -> dict[str, Any]:
         case _:
             return read_json(source)
     raise AssertionError
+
+
+def glance(source: Path) -> dict[str, Any] | None:
+    """The config in an artefact's header, its bytes unchecked; None of what is none, or cannot be read."""
+    with contextlib.suppress(OSError, KeyError, ValueError, TypeError, RuntimeError):
+        match source.suffix:
+            case ".h5":
+                with h5py.File(source, "r", locking=False) as file:
+                    return json.loads(str(file.attrs["config"]))
+            case ".safetensors":
+                with source.open("rb") as file:
+                    head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+                return json.loads(json.loads(head["__metadata__"]["entia"])["head"])["config"]
+            case _:
+                return json.loads(source.read_bytes())["config"]
+    return None
+
+
+STAMP = re.compile(rb'(?<!\w)sha256[\\": ]+([0-9a-f]{64})')
+"""An artefact's SHA-256 in its text or header, not that of the raw data."""
+
+
+def stamp(source: Path) -> str | None:
+    """The SHA-256 that an artefact says it has, unchecked, as Snakemake writes one; None of what is none or missing."""
+    if source.parent.name not in FOLDERS.values() or not source.is_file():
+        return None
+    with source.open("rb") as opened:
+        if source.suffix in (".h5", ".csv"):
+            opened.seek(max(0, source.stat().st_size - DIGITS - 1))
+            found = re.search(rb"([0-9a-f]{64})\n?$", opened.read())
+        elif source.suffix == ".safetensors":
+            found = STAMP.search(opened.read(8 + int.from_bytes(opened.read(8)[:4], "little")))
+        else:
+            found = STAMP.search(opened.read())
+    return f"sha256:{found[1].decode()}" if found else None
 
 
 class Damaged(Problem):

@@ -7,7 +7,6 @@ no training, keep Snakemake's ways. And whatever a file's time, it is an artefac
 input is the one that a job read; Snakemake would look only at those that are newer, and read them whole.
 """
 
-import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ from snakemake.persistence import PersistenceBase
 from entia.artefacts import store
 from entia.config import Problem
 
-STAMP = re.compile(rb'sha256[\\": ]+([0-9a-f]{64})')
-"""An artefact's SHA-256 in its text or header."""
 _incomplete: set[str] = set()
 """What a killed or failed job may have left half made; Snakemake forces it, as it does what the user forces."""
 
@@ -79,30 +76,15 @@ def _compare_stamps() -> None:
     changed: Any = PersistenceBase._input_changed
 
     async def stamp_or_checksum(file: Any, *arguments: Any, **options: Any) -> str | None:
-        return stamp(Path(file)) or await checksum(file, *arguments, **options)
+        return store.stamp(Path(file)) or await checksum(file, *arguments, **options)
 
     def input_changed(persistence: Any, job: Any, file: Any = None) -> bool:
         read = (persistence.metadata(file).input_checksums or {}) if persistence.metadata(file) else {}
-        now = {path: stamp(Path(path)) for path in read}
+        now = {path: store.stamp(Path(path)) for path in read}
         return changed(persistence, job, file=file) or any(now[path] and now[path] != read[path] for path in read)
 
     _replace(_IOFile, "checksum", stamp_or_checksum)
     _replace(PersistenceBase, "_input_changed", input_changed)
-
-
-def stamp(file: Path) -> str | None:
-    """The SHA-256 that an artefact says it has, unchecked, as Snakemake writes one; None of what is none or missing."""
-    if file.parent.name not in store.FOLDERS.values() or not file.is_file():
-        return None
-    with file.open("rb") as opened:
-        if file.suffix in (".h5", ".csv"):
-            opened.seek(max(0, file.stat().st_size - store.DIGITS - 1))
-            found = re.search(rb"([0-9a-f]{64})\n?$", opened.read())
-        elif file.suffix == ".safetensors":
-            found = STAMP.search(opened.read(8 + int.from_bytes(opened.read(8)[:4], "little")))
-        else:
-            found = STAMP.search(opened.read())
-    return f"sha256:{found[1].decode()}" if found else None
 
 
 def is_forced(job: Any) -> bool:

@@ -1,0 +1,89 @@
+"""What fixes a table, a figure or the claims, as Snakemake is told it and as it recorded it with what it drew."""
+
+import ast
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from entia.artefacts import provenance, store
+from entia.artefacts.nearest import differences, leaves
+from entia.plan import Plan
+
+METADATA = Path(".snakemake/metadata")
+ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("pdf", "png", "svg")}
+CLAIMS = "claims"
+
+
+def files(plan: Plan, artefact: str) -> list[Path]:
+    """The files of a table, of a figure or of the claims."""
+    if artefact == CLAIMS:
+        return [plan.folder / f"claims.{ending}" for ending in ("md", "json")]
+    kind = "table" if plan.reports[artefact].table else "figure"
+    return [plan.folder / f"{kind}s" / f"{artefact}.{ending}" for ending in ENDINGS[kind]]
+
+
+def rows(plan: Plan, artefact: str) -> list[tuple[str, str, str]]:
+    """Every (experiment, arm, readout) that an artefact shows; of the claims, that any artefact does."""
+    artefacts = plan.rows if artefact == CLAIMS else [artefact]
+    found = dict.fromkeys(row for each in artefacts for row in plan.drawn(each))
+    return [(row.experiment, row.arm, row.readout) for row in found]
+
+
+def fixed(plan: Plan, artefact: str) -> dict[str, Any]:
+    """All that fixes an artefact beside its inputs: what params.yaml says of it, its rows, the scale and the code."""
+    if artefact == CLAIMS:
+        code = provenance.fingerprint("claims")
+        more = {"looks": list(plan.judging.looks), "code": code, "rows": sorted(rows(plan, artefact))}
+    else:
+        report = plan.reports[artefact]
+        code = provenance.fingerprint("reports.tables" if report.table else "reports.figures", "results")
+        more = {"report": msgspec.to_builtins(report), "code": code, "rows": rows(plan, artefact)}
+    return {"scale": plan.scale, **more}
+
+
+def parameter(plan: Plan, artefact: str) -> str:
+    """The same as one canonical text: a rule's parameter."""
+    return json.dumps(fixed(plan, artefact), sort_keys=True)
+
+
+def changes(plan: Plan, artefact: str) -> Iterator[str]:
+    """What has changed since Snakemake drew an artefact, a line each; raises `LookupError` where it recorded none."""
+    record = _record(files(plan, artefact)[0])
+    before: dict[str, Any] = json.loads(ast.literal_eval(record["params"][0]))
+    now: dict[str, Any] = json.loads(parameter(plan, artefact))
+    if before.pop("code", "") != now.pop("code"):
+        yield "code: what draws it has changed since it was drawn"
+    yield from _rows(before.pop("rows", []), now.pop("rows"))
+    yield from (f"params.yaml: {how}" for how in differences(dict(leaves(before)), dict(leaves(now))))
+    read: dict[str, str] = record.get("input_checksums") or {}
+    for file in filter(Path.exists, map(Path, read)):
+        if _checksum(file) != read[str(file)]:
+            yield f"input {file}: its content differs from what this was drawn from"
+
+
+def _record(file: Path) -> dict[str, Any]:
+    """Snakemake's record of a file that it made."""
+    record = METADATA / base64.urlsafe_b64encode(str(file).encode()).decode()
+    if not record.exists():
+        raise LookupError(file)
+    return json.loads(record.read_text(encoding="utf-8"))
+
+
+def _rows(before: list[Any], now: list[Any]) -> Iterator[str]:
+    """How many rows came and went, and one of them."""
+    old, new = {tuple(row) for row in before}, {tuple(row) for row in now}
+    for how, found in (("more", new - old), ("fewer", old - new)):
+        if found:
+            first = " ".join(part for part in min(found) if part)
+            yield f"rows: {len(found)} {how} than when it was drawn, such as {first}"
+    if old == new and before != now:
+        yield "rows: in another order than when it was drawn"
+
+
+def _checksum(file: Path) -> str:
+    return store.stamp(file) or f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
