@@ -25,7 +25,7 @@ from entia.system import machines
 
 RUNS = workflow.is_main_process and not workflow.dryrun
 try:
-    trust.contents_not_times(("subset", "pretrain", "embed", "readout"))
+    trust.contents_not_times(configs.KINDS)
     if workflow.deployment_settings.deployment_method:
         machines.check_name(Path.cwd())
     PLAN = plans.load("params.yaml")
@@ -115,9 +115,6 @@ rule all:
         REPORT["claims"],
         REPORT["verdicts"],
         drawn(),
-        stored("subset", TO_MAKE),
-        stored("pretrain", TO_MAKE),
-        stored("embed", TO_MAKE),
-        stored("readout", TO_MAKE),
+        [file for kind in configs.KINDS for file in stored(kind, TO_MAKE)],
     message:
         "everything is up to date"

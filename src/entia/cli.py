@@ -366,8 +366,9 @@ def _report(found: plan.Plan, artefact: str) -> plan.Report:
 def show(arguments: argparse.Namespace) -> None:
     """Prints an artefact's header."""
     file = Path(arguments.file)
-    if file.suffix not in store.ENDINGS.values():
-        raise Problem(f"{file}: not an artefact (.h5, .safetensors or .json)")
+    suffixes = dict.fromkeys(stage.suffixes[0] for stage in config.STAGES)
+    if file.suffix not in suffixes:
+        raise Problem(f"{file}: not an artefact ({', '.join(suffixes)})")
     print(json.dumps(store.read_head(file), indent=1))
 
 

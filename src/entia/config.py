@@ -9,7 +9,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -51,6 +51,10 @@ class Subset(Config, frozen=True):
     `fraction` is taken of what is left for training. A smaller fraction's images are a prefix of a larger one's.
     """
 
+    kind: ClassVar[str] = "subset"
+    folder: ClassVar[str] = "subset"
+    suffixes: ClassVar[tuple[str, ...]] = (".h5",)
+
     dataset: str
     """One of `DATASETS`, or image_folder/NAME for data/raw/NAME/{train,test or val}/CLASS/*."""
     side: Count | None = None
@@ -74,6 +78,11 @@ class Subset(Config, frozen=True):
             )
         if self.dataset.startswith(FOLDER) and self.side is None:
             raise ValueError(f"side: {self.dataset} needs a number of pixels a side, such as side: 64")
+
+    @property
+    def parents(self) -> tuple["Stage", ...]:
+        """Nothing: it is made of raw data."""
+        return ()
 
 
 class Augmentation(Config, frozen=True):
@@ -304,6 +313,10 @@ class Optimizer(Config, frozen=True):
 class Pretrain(Config, frozen=True):
     """One pretraining run: a cell."""
 
+    kind: ClassVar[str] = "pretrain"
+    folder: ClassVar[str] = "checkpoints"
+    suffixes: ClassVar[tuple[str, ...]] = (".safetensors", ".csv")
+
     subset: Subset
     augmentation: Augmentation
     encoder: Encoder
@@ -343,9 +356,18 @@ class Pretrain(Config, frozen=True):
         if problems := list(_cross_field(self)):
             raise ValueError("; ".join(problems))
 
+    @property
+    def parents(self) -> tuple["Stage", ...]:
+        """The images that it is trained on."""
+        return (self.subset,)
+
 
 class Embed(Config, frozen=True):
     """Embeddings of a data set's images by the encoders of one cell."""
+
+    kind: ClassVar[str] = "embed"
+    folder: ClassVar[str] = "embeddings"
+    suffixes: ClassVar[tuple[str, ...]] = (".h5",)
 
     pretrain: Pretrain
     on: Subset
@@ -357,6 +379,11 @@ class Embed(Config, frozen=True):
     std: tuple[Positive, ...] | None = None
     """Standard deviation that clean views are divided by, where it is not pretraining's (the papers' code passed the
     mean as std in pretraining on STL-10 and ImageNet-100, and the right one here; spec §4.2)."""
+
+    @property
+    def parents(self) -> tuple["Stage", ...]:
+        """The encoders, then the images."""
+        return (self.pretrain, self.on)
 
 
 class Ridge(Config, frozen=True, tag_field="name", tag="ridge"):
@@ -415,11 +442,37 @@ Probe = Ridge | Logistic | AdamProbe | MLPProbe | Neighbours
 class Readout(Config, frozen=True):
     """Accuracy of a probe on embeddings, and their spectrum."""
 
+    kind: ClassVar[str] = "readout"
+    folder: ClassVar[str] = "readouts"
+    suffixes: ClassVar[tuple[str, ...]] = (".json",)
+
     embed: Embed
     probe: Probe
 
+    @property
+    def parents(self) -> tuple["Stage", ...]:
+        """The embeddings."""
+        return (self.embed,)
+
 
 Stage = Subset | Pretrain | Embed | Readout
+"""Each says what its rule and its command are called (`kind`), the folder below data/ where its artefacts lie, their
+files' suffixes, the artefact itself first, and its `parents`: the artefacts it is made from, the one whose raw data it
+holds last."""
+
+STAGES: tuple[type[Stage], ...] = get_args(Stage)
+"""In the order in which they are made."""
+KINDS = tuple(stage.kind for stage in STAGES)
+
+
+def files(stage: Stage) -> tuple[str, ...]:
+    """Where a config's artefact lies below data/: all its files, the artefact itself first."""
+    return tuple(f"{stage.folder}/{name(stage)}{suffix}" for suffix in stage.suffixes)
+
+
+def cell_of(stage: Stage) -> Subset | Pretrain:
+    """The cell that a stage belongs to; of a subset itself."""
+    return stage if isinstance(stage, Subset | Pretrain) else cell_of(stage.parents[0])
 
 
 def features(encoder: Encoder) -> int:

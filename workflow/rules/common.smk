@@ -15,11 +15,10 @@ ENVIRONMENT = re.sub(
     "[{}]", r"\g<0>\g<0>", f"{workflow.basedir}/workflow/envs/main.yaml"
 )
 
+# where a stage's artefacts lie, the artefact itself first
 PATTERNS = {
-    "subset": ("data/subset/{cell}.h5",),
-    "pretrain": ("data/checkpoints/{cell}.safetensors", "data/checkpoints/{cell}.csv"),
-    "embed": ("data/embeddings/{cell}.h5",),
-    "readout": ("data/readouts/{cell}.json",),
+    stage.kind: [f"data/{stage.folder}/{{cell}}{suffix}" for suffix in stage.suffixes]
+    for stage in configs.STAGES
 }
 # where a scale's tables and figures lie
 REPORT = {
@@ -30,26 +29,20 @@ REPORT = {
     "page": f"{PLAN.folder}/index.html",
 }
 ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("pdf", "png", "svg")}
-STAGES = {
-    configs.Subset: "subset",
-    configs.Pretrain: "pretrain",
-    configs.Embed: "embed",
-    configs.Readout: "readout",
-}
 
 
 def stored(stage, plan=PLAN):
     """The files of every artefact of a stage."""
     return [
-        pattern.format(cell=name)
-        for name in plan.of(stage)
-        for pattern in PATTERNS[stage]
+        f"data/{part}"
+        for config in plan.of(stage).values()
+        for part in configs.files(config)
     ]
 
 
 def file(config, part=0):
     """The file of one config's artefact."""
-    return PATTERNS[STAGES[type(config)]][part].format(cell=configs.name(config))
+    return f"data/{configs.files(config)[part]}"
 
 
 def of(stage):

@@ -326,20 +326,9 @@ def chains(stages: Iterable[Stage], of: "Estimate | Rate") -> list[float]:
     """Seconds of each cell's stages, which follow each other; a subset is a chain of its own."""
     found: dict[str, float] = {}
     for stage in stages:
-        name = config.name(cell_of(stage))
+        name = config.name(config.cell_of(stage))
         found[name] = found.get(name, 0.0) + of.seconds(stage)
     return list(found.values())
-
-
-def cell_of(stage: Stage) -> Stage:
-    """The cell that a stage belongs to; of a subset itself."""
-    match stage:
-        case Readout():
-            return stage.embed.pretrain
-        case Embed():
-            return stage.pretrain
-        case _:
-            return stage
 
 
 class Rate:

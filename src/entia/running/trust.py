@@ -19,7 +19,7 @@ from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
 
 from entia.artefacts import store
-from entia.config import Problem
+from entia.config import STAGES, Problem
 
 STAMP = re.compile(rb'sha256[\\": ]+([0-9a-f]{64})')
 """An artefact's SHA-256 in its text or header."""
@@ -92,7 +92,7 @@ def _compare_stamps() -> None:
 
 def stamp(file: Path) -> str | None:
     """The SHA-256 that an artefact says it has, unchecked, as Snakemake writes one; None of what is none or missing."""
-    if file.parent.name not in store.FOLDERS.values() or not file.is_file():
+    if file.parent.name not in {stage.folder for stage in STAGES} or not file.is_file():
         return None
     with file.open("rb") as opened:
         if file.suffix in (".h5", ".csv"):
