@@ -14,6 +14,8 @@ from typing import Annotated, ClassVar, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from entia import catalogue
+
 Count = Annotated[int, Meta(ge=1, description="a positive whole number")]
 Several = Annotated[int, Meta(ge=2, description="a whole number, two or more")]
 Whole = Annotated[int, Meta(ge=0, description="a whole number, zero or more")]
@@ -25,10 +27,7 @@ Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 
 Positive = Annotated[float, Meta(gt=0, description="a positive number")]
 NonNegative = Annotated[float, Meta(ge=0, description="a number, zero or more")]
 
-DATASETS = (
-    *("mnist5k", "optdigits", "cifar10", "cifar100", "stl10"),
-    *("pneumoniamnist", "pathmnist", "dermamnist", "bloodmnist"),
-)
+DATASETS = tuple(catalogue.DATASETS)
 FOLDER = "image_folder/"
 NAMED = re.compile(r"(\w[\w .+-]*(?<! )/)*\w[\w .+-]*(?<! )")
 """What an image folder's NAME may be: then it leads nowhere but below data/raw, and no shell or template reads it."""
@@ -465,6 +464,32 @@ STAGES: tuple[type[Stage], ...] = get_args(Stage)
 KINDS = tuple(stage.kind for stage in STAGES)
 
 
+def kept(cell: Pretrain) -> list[int]:
+    """The epochs whose weights are kept, the last one always."""
+    every = cell.checkpoint_every or cell.epochs
+    return [*range(every, cell.epochs, every), cell.epochs]
+
+
+def embedded(embed: Embed) -> list[int]:
+    """The epochs whose weights embed images."""
+    return kept(embed.pretrain) if embed.epochs == "all" else [embed.pretrain.epochs]
+
+
+def rate(optimizer: Optimizer, batch: int) -> float:
+    """The learning rate at its highest, for batches of so many images."""
+    return optimizer.lr * batch / optimizer.lr_per if optimizer.lr_per else optimizer.lr
+
+
+def moments(optimizer: Optimizer) -> int:
+    """Running means of gradients, each of a parameter's size, that an optimiser keeps."""
+    return 2 if is_adam(optimizer) else 1
+
+
+def is_adam(optimizer: Optimizer) -> bool:
+    """Whether the rule is Adam's, with either decay."""
+    return optimizer.name in ("adam", "adamw")
+
+
 def files(stage: Stage) -> tuple[str, ...]:
     """Where a config's artefact lies below data/: all its files, the artefact itself first."""
     return tuple(f"{stage.folder}/{name(stage)}{suffix}" for suffix in stage.suffixes)
@@ -477,25 +502,8 @@ def cell_of(stage: Stage) -> Subset | Pretrain:
 
 def features(encoder: Encoder) -> int:
     """Width of the embedding. Of pixels that of three channels, the most there are."""
-    match encoder.name:
-        case "narrow_resnet":
-            return 8 * encoder.width
-        case "strided_resnet":
-            return 4 * encoder.width
-        case "pixels":
-            return 3 * encoder.width**2
-        case "resnet18" | "resnet34":
-            return 512
-        case "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
-            return 2048
-        case "densenet121" | "convnext_base":
-            return 1024
-        case "convnext_tiny" | "convnext_small" | "swin_t" | "swin_s" | "vit_b_16":
-            return 768
-        case "mlp_mixer_8" | "mlp_mixer_12":
-            return 512
-        case "alexnet":
-            return 4096
+    of = catalogue.NETWORKS[encoder.name].features
+    return of * encoder.width**2 // 64**2 if encoder.name == "pixels" else of * encoder.width // 64
 
 
 def all_views(config: Pretrain) -> int:
@@ -506,14 +514,14 @@ def all_views(config: Pretrain) -> int:
 def head_bytes(config: Pretrain, count: int) -> int:
     """Bytes that DIET's or s-DIET's head, weights and optimiser state, holds on the device for `count` images; else 0.
 
-    DIET: 4 N K (1 + moments), with 2 moments of adam and adamw, 1 of sgd and lars; a step holds N K more for the
+    DIET: 4 N K (1 + `moments`); a step holds N K more for the
     gradient, and logits of at most `losses.instance.CHUNK` values. s-DIET: the same and 8 N for each row's last step,
     or, offloaded, the rows of one batch; its gradient has a batch's rows alone.
     """
     width = config.projector.width if config.projector.depth else features(config.encoder)
     match config.method:
         case Diet(bias=bias):
-            return 4 * count * (width + bias) * (3 if config.optimizer.name in ("adam", "adamw") else 2)
+            return 4 * count * (width + bias) * (1 + moments(config.optimizer))
         case SDiet(offload=offload):
             return 12 * config.batch * width if offload else count * (12 * width + 8)
         case _:
@@ -613,7 +621,7 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
         yield f"optimizer.name: {optimizer.name!r}, but sdiet's head is trained by adamw; take adamw"
     if (
         isinstance(method, SDiet)
-        and _peak(config) * method.lr_factor * optimizer.weight_decay * method.decay_factor >= 1
+        and rate(optimizer, config.batch) * method.lr_factor * optimizer.weight_decay * method.decay_factor >= 1
     ):
         yield "method.decay_factor: lr × weight decay of the head is 1 or more; lower it or optimizer.weight_decay"
     if optimizer.warmup > config.epochs:
@@ -628,10 +636,6 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
             f"epochs: {config.epochs} end before {optimizer.schedule} has begun to fall, after {start:g}; "
             "take more epochs, or schedule: cosine with a shorter warmup"
         )
-
-
-def _peak(config: Pretrain) -> float:
-    return config.optimizer.lr * (config.batch / config.optimizer.lr_per if config.optimizer.lr_per else 1)
 
 
 def _crops(config: Pretrain) -> str:

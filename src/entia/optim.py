@@ -58,7 +58,7 @@ class Updates:
     def _update(self, parameters: list[Tensor], slots: list[dict[str, Tensor]], lr: float, decay: float) -> None:
         rule = self.rule
         gradients: list[Tensor] = [parameter.grad for parameter in parameters]  # pyright: ignore[reportAssignmentType]
-        if rule.name in ("adam", "adamw"):
+        if config.is_adam(rule):
             adam(
                 parameters,
                 gradients,
@@ -95,7 +95,7 @@ class Updates:
 
 
 def _slots(rule: config.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
-    if rule.name in ("adam", "adamw"):
+    if config.is_adam(rule):
         step = torch.zeros((), dtype=torch.float32, device=parameter.device)
         return {"mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter), "step": step}
     return {"momentum": torch.zeros_like(parameter)}

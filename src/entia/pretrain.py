@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from entia import devices, losses, nets, optim, views
-from entia.config import COURSES, Optimizer, Pretrain, Problem, Untrained, all_views, label
+from entia.config import COURSES, Optimizer, Pretrain, Problem, Untrained, all_views, label, rate
 from entia.planning import feasible
 
 Row = dict[str, float | int | str]
@@ -147,14 +147,9 @@ def is_resident(size: int, device: torch.device) -> bool:
     return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 4
 
 
-def is_kept(config: Pretrain, epoch: int) -> bool:
-    """Whether an epoch's weights are asked for."""
-    return epoch == config.epochs or bool(config.checkpoint_every and epoch % config.checkpoint_every == 0)
-
-
 def learning_rate(config: Optimizer, progress: float, epochs: int, batch: int) -> float:
     """The learning rate after `progress` epochs (a fraction within an epoch counts) of a run of `epochs`."""
-    top = config.lr * batch / config.lr_per if config.lr_per else config.lr
+    top = rate(config, batch)
     warmup, start, flat, floor = COURSES.get(config.schedule, (config.warmup, 0.0, 0.0, config.floor))
     if progress < warmup:
         return start * top + (1 - start) * top * progress / warmup

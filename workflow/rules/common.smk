@@ -75,7 +75,7 @@ def fixed(stage):
 def memory(stage):
     """MiB for a job, more at each further attempt."""
     return lambda wildcards, attempt: min(attempt, 4) * machines.memory(
-        of(stage)(wildcards)
+        of(stage)(wildcards), HOLDS
     )
 
 
@@ -83,7 +83,7 @@ def minutes(stage):
     """A job's time limit, longer at each further attempt; a site's own limit cuts it, and cells go on from there."""
     longest = float(config.get("max_minutes", "inf"))
     return lambda wildcards, attempt: min(
-        attempt * machines.minutes(of(stage)(wildcards)), longest
+        attempt * machines.minutes(of(stage)(wildcards), HOLDS), longest
     )
 
 
@@ -92,7 +92,7 @@ FINISH = 1000  # a cell that is trained is read out before the next begins: an i
 
 def longest_first(wildcards):
     """A priority: twice the work is one more."""
-    return round(math.log2(1 + machines.work(of("pretrain")(wildcards))))
+    return round(math.log2(1 + machines.work(of("pretrain")(wildcards), HOLDS)))
 
 
 class Words:

@@ -14,17 +14,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from entia import config
+from entia import catalogue, config
 from entia.artefacts import adopted, provenance, store
 from entia.artefacts.adopted import Origin
 from entia.config import Pretrain, Problem, Readout, Stage, Subset
 from entia.plan import Plan
 from entia.system import faults
 
-RAW = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"} | {
-    name: f"{name}.npz" for name in config.DATASETS if name.endswith("mnist")
-}
-SHIPPED = ("mnist5k", "optdigits")  # inside packages
 State = Literal["current", "older code", "missing", "weights not here", "foreign", "damaged", "unreadable"]
 STATES: dict[type[Problem], State] = {
     faults.Missing: "missing",
@@ -127,9 +123,10 @@ def _checked_raw(stage: Subset, data: Path, raw: Mapping[str, str]) -> Finding |
     """A finding if the raw data are there and are not those that a subset was packed from."""
     from entia import datasets  # loads torch, which nothing else here needs
 
-    folder = RAW.get(stage.dataset, stage.dataset.removeprefix(config.FOLDER))
+    known = catalogue.DATASETS.get(stage.dataset)
+    place = known.place if known else stage.dataset.removeprefix(config.FOLDER)
     name = config.name(stage)
-    if name not in raw or not (stage.dataset in SHIPPED or (data / "raw" / folder).exists()):
+    if name not in raw or not ((known and known.package) or (data / "raw" / place).exists()):
         return None
     if datasets.read(stage.dataset, data / "raw", stage.side).checksum == raw[name]:
         return None

@@ -11,6 +11,7 @@ from entia.config import KINDS, Stage
 from entia.forecast import cluster, estimate
 from entia.forecast.estimate import Calibration, Estimate
 from entia.plan import Plan
+from entia.sizes import counted
 from entia.system import faults, machines
 
 HOW = "no times: `entia calibrate` measures this machine in about a minute"
@@ -202,7 +203,7 @@ def cells(plan: Plan, artefact: str, data: Path, found: Calibration | None) -> s
     lines: list[str] = []
     for name in plan.cells(artefact):
         cell = plan.pretrains[name]
-        head = config.head_bytes(cell, machines.sizes(cell.subset)[0]) / 2**20
+        head = config.head_bytes(cell, counted(cell.subset).train or 0) / 2**20
         what = config.label(cell) + (f"; head and its optimiser {head:,.0f} MiB" if head >= 1 else "")
         time = f"  {duration(of.seconds(cell)):>8}" if of else ""
         lines.append(f"{'done' if faults.is_there(store.path(data, cell)) else 'to do'}{time}  {name}  {what}")
