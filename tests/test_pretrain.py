@@ -32,7 +32,8 @@ from entia.config import (
     Supervised,
     VICReg,
 )
-from entia.pretrain import Data, learning_rate
+from entia.optim import learning_rate
+from entia.pretrain import Data
 
 
 @pytest.fixture(scope="module")
