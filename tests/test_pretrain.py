@@ -489,7 +489,7 @@ def test_a_dropped_last_batch_is_not_counted(data):
 def test_asked_for_epochs_and_the_last_are_kept():
     assert config.kept(small(epochs=7, checkpoint_every=3)) == [3, 6, 7]
     assert config.kept(small(epochs=6, checkpoint_every=3)) == [3, 6]
-    assert config.kept(small(epochs=7)) == config.kept(small(epochs=7, checkpoint_every=9)) == [7]
+    assert config.kept(small(epochs=7, checkpoint_every=0)) == config.kept(small(epochs=7, checkpoint_every=9)) == [7]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_its_last_row_says_where(data):
