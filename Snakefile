@@ -18,14 +18,16 @@ sys.path[:] = [
     *(path for path in sys.path if path and Path(path) != SOURCES.parent),
 ]
 os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
-from entia import config as configs, job as jobs, plan as plans
+from entia import config as configs, job as jobs, plan as plans, sizes
 from entia.artefacts import adopted, provenance, recorded
 from entia.running import reasons, trust
 from entia.system import machines
 
 RUNS = workflow.is_main_process and not workflow.dryrun
+# what a subset holds, for the time and memory of jobs; whoever does a single job need not count
+HOLDS = sizes.counted if workflow.is_main_process else sizes.expected
 try:
-    trust.contents_not_times(("subset", "pretrain", "embed", "readout"))
+    trust.contents_not_times(configs.KINDS)
     reasons.in_short()
     if workflow.deployment_settings.deployment_method:
         machines.check_name(Path.cwd())
@@ -46,6 +48,7 @@ try:
         from entia.artefacts import packed
 
         packed.refuse(PLAN, packed.holds(Path("data")))
+        HOLDS = packed.holds(Path("data"), HOLDS)
         if machines.take_over(Path.cwd()):
             print(
                 "The last run here was killed: going on from what it left.",
@@ -116,9 +119,6 @@ rule all:
         REPORT["claims"],
         REPORT["verdicts"],
         drawn(),
-        stored("subset", TO_MAKE),
-        stored("pretrain", TO_MAKE),
-        stored("embed", TO_MAKE),
-        stored("readout", TO_MAKE),
+        [file for kind in configs.KINDS for file in stored(kind, TO_MAKE)],
     message:
         "everything is up to date"

@@ -53,6 +53,23 @@ def test_equal_configs_have_equal_keys():
     assert config.key(cell()) == config.key(cell())
 
 
+def test_a_stage_names_what_it_is_made_from_and_where_it_lies():
+    stages = [readout(cell())]
+    while len(stages) < len(config.STAGES) + 1:
+        stages += stages[-1].parents[:1] or stages[1].parents[1:]
+    assert {type(stage) for stage in stages} == set(config.STAGES)
+    for stage in stages:
+        held = [getattr(stage, name) for name in stage.__struct_fields__]
+        assert list(stage.parents) == [field for field in held if isinstance(field, config.STAGES)]
+        assert all(file.startswith(f"{stage.folder}/{config.name(stage)}.") for file in config.files(stage))
+    assert len({file for stage in set(stages) for file in config.files(stage)}) == 6
+    assert [config.cell_of(stage) for stage in stages[:4]] == [cell(), cell(), cell(), cell().subset]
+
+
+def test_what_a_stage_is_called_is_in_no_key():
+    assert not {"kind", "folder", "suffixes"} & {name for kind in config.STAGES for name in kind.__struct_fields__}
+
+
 def test_every_field_is_part_of_the_key():
     content = msgspec.to_builtins(cell())
     changed = {

@@ -1,6 +1,5 @@
 """DIET's tables and figures on frames whose right answers are known; its linear model; MedMNIST's files."""
 
-import csv
 import math
 from pathlib import Path
 
@@ -366,10 +365,3 @@ def test_a_file_cut_short_is_damaged(tmp_path: Path):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(Problem, match="is damaged"):
         datasets.read("pneumoniamnist", tmp_path)
-
-
-def test_every_medical_set_has_a_row_in_the_table_of_raw_data():
-    with (Path(__file__).parent.parent / "data" / "datasets.csv").open() as file:
-        files = {row["dataset"]: row["file"] for row in csv.DictReader(file)}
-    assert {name: files[name] for name in datasets.MEDMNIST} == {name: f"{name}.npz" for name in datasets.MEDMNIST}
-    assert set(datasets.MEDMNIST) <= set(config.DATASETS)

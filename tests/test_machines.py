@@ -17,7 +17,7 @@ import pytest
 from test_workflow import ENVIRONMENT, change, make_study, run
 from torch.utils.flop_counter import FlopCounterMode
 
-from entia import config, nets, plan, stages
+from entia import catalogue, config, nets, plan, stages
 from entia import pretrain as training
 from entia.artefacts import store, unfinished
 from entia.system import machines
@@ -135,7 +135,7 @@ def cell(folder: Path, **over) -> config.Pretrain:
 def test_the_multiply_adds_are_those_that_torchvision_publishes():
     import torchvision
 
-    for name, operations in machines.MULTIPLY_ADDS.items():
+    for name, (_, operations) in catalogue.NETWORKS.items():
         if name not in ("narrow_resnet", "strided_resnet", "pixels") and not name.startswith("mlp_mixer"):
             assert operations == next(iter(torchvision.models.get_model_weights(name))).meta["_ops"]
 

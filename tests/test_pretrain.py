@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_config import cell
 
-from entia import devices, embed, nets, pretrain
+from entia import config, devices, embed, nets, pretrain
 from entia.config import (
     BYOL,
     Augmentation,
@@ -32,7 +32,8 @@ from entia.config import (
     Supervised,
     VICReg,
 )
-from entia.pretrain import Data, learning_rate
+from entia.optim import learning_rate
+from entia.pretrain import Data
 
 
 @pytest.fixture(scope="module")
@@ -486,8 +487,9 @@ def test_a_dropped_last_batch_is_not_counted(data):
 
 
 def test_asked_for_epochs_and_the_last_are_kept():
-    assert [epoch for epoch in range(1, 8) if pretrain.is_kept(small(epochs=7, checkpoint_every=3), epoch)] == [3, 6, 7]
-    assert [epoch for epoch in range(1, 8) if pretrain.is_kept(small(epochs=7, checkpoint_every=0), epoch)] == [7]
+    assert config.kept(small(epochs=7, checkpoint_every=3)) == [3, 6, 7]
+    assert config.kept(small(epochs=6, checkpoint_every=3)) == [3, 6]
+    assert config.kept(small(epochs=7, checkpoint_every=0)) == config.kept(small(epochs=7, checkpoint_every=9)) == [7]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_its_last_row_says_where(data):

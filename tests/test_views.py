@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from entia import views
 from entia.config import Augmentation
+from entia.views import drawing, operators
 
 # imported by the test that asks: it takes seconds, and each worker reads every file
 v2 = partial(import_module, "torchvision.transforms.v2")
@@ -86,12 +88,12 @@ def augment(
 
 def test_hash_gives_splitmix64s_published_outputs() -> None:
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
-    state = views._absorb(torch.tensor(1234567), torch.arange(4))
+    state = drawing._absorb(torch.tensor(1234567), torch.arange(4))
     assert [x % 2**64 for x in state.tolist()] == published
 
 
 def test_draws_are_uniform() -> None:
-    u = views.uniform(0, 0, torch.arange(2000), 4, range(16))
+    u = drawing.uniform(0, 0, torch.arange(2000), 4, range(16))
     assert u.min() >= 0
     assert u.max() < 1
     assert scipy.stats.kstest(u.flatten().numpy(), "uniform").pvalue > 0.01
@@ -100,7 +102,7 @@ def test_draws_are_uniform() -> None:
 
 
 def test_bits_of_a_draw_are_fair_coins() -> None:
-    u = (views.uniform(5, 3, torch.arange(20000), 2, range(2)) * 2**24).long().flatten()
+    u = (drawing.uniform(5, 3, torch.arange(20000), 2, range(2)) * 2**24).long().flatten()
     ones = torch.stack([(u >> bit & 1).double().mean() for bit in range(24)])
     assert ((ones - 0.5).abs() < 4.5 * 0.5 / len(u) ** 0.5).all()
 
@@ -110,8 +112,8 @@ def test_bits_of_a_draw_are_fair_coins() -> None:
 def test_neighbouring_counters_draw_independently(what: str, step: int) -> None:
     here = dict.fromkeys(("seed", "epoch", "index", "view", "draw"), 0) | {what: step}
     index = torch.arange(3000)
-    first = views.uniform(0, 0, index, 4, range(4))
-    second = views.uniform(
+    first = drawing.uniform(0, 0, index, 4, range(4))
+    second = drawing.uniform(
         here["seed"], here["epoch"], index + here["index"], 4 + here["view"], range(here["draw"], here["draw"] + 4)
     )[..., here["view"] :]
     pairs = torch.stack((first.flatten(), second.flatten())).double()
@@ -126,7 +128,7 @@ def test_counters_do_not_collide() -> None:
     # Two draws of 24 bits each: 200,000 random pairs would collide with probability below 1e-4.
     pairs = torch.cat(
         [
-            (views.uniform(seed, epoch, torch.arange(10000), 5, range(2)).double() * 2**24).long()
+            (drawing.uniform(seed, epoch, torch.arange(10000), 5, range(2)).double() * 2**24).long()
             for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))
         ],
         dim=-1,
@@ -136,8 +138,8 @@ def test_counters_do_not_collide() -> None:
 
 def test_a_draw_is_the_same_whatever_is_drawn_beside_it() -> None:
     index = torch.tensor([5, 2**40, 7, -1])
-    every = views.uniform(3, 2, index, 4, range(10))
-    assert torch.equal(views.uniform(3, torch.tensor(2), index.flip(0), 2, range(4, 6)), every[4:6].flip(1)[..., :2])
+    every = drawing.uniform(3, 2, index, 4, range(10))
+    assert torch.equal(drawing.uniform(3, torch.tensor(2), index.flip(0), 2, range(4, 6)), every[4:6].flip(1)[..., :2])
 
 
 # Each operator against torchvision's
@@ -166,7 +168,7 @@ def coloured(images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     ("operator", "reference"),
-    [(views.brightness_, "adjust_brightness"), (views.contrast_, "adjust_contrast")],
+    [(operators.brightness_, "adjust_brightness"), (operators.contrast_, "adjust_contrast")],
     ids=["brightness", "contrast"],
 )
 def test_brightness_and_contrast_agree_with_torchvision(
@@ -180,39 +182,39 @@ def test_brightness_and_contrast_agree_with_torchvision(
 def test_saturation_agrees_with_torchvision(coloured: Tensor) -> None:
     factor = number(len(coloured), 0, 2.5)
     expected = [F().adjust_saturation(x, f.item()) for x, f in zip(coloured, factor, strict=True)]
-    check(views.saturation_(planes(coloured), factor), expected)
+    check(operators.saturation_(planes(coloured), factor), expected)
 
 
 def test_hue_agrees_with_torchvision(coloured: Tensor) -> None:
     shift = number(len(coloured), -0.5, 0.5)
     expected = [F().adjust_hue(x, s.item()) for x, s in zip(coloured, shift, strict=True)]
-    check(views.hue_(planes(coloured), shift), expected)
+    check(operators.hue_(planes(coloured), shift), expected)
 
 
 def test_greyscale_agrees_with_torchvision(coloured: Tensor) -> None:
     amount = (torch.arange(len(coloured)) % 2).float()
     expected = [F().rgb_to_grayscale(x, 3) if a else x for x, a in zip(coloured, amount, strict=True)]
-    check(views.greyscale_(planes(coloured), amount), expected, 1e-6)
+    check(operators.greyscale_(planes(coloured), amount), expected, 1e-6)
 
 
 def test_solarisation_agrees_with_torchvision(images: Tensor) -> None:
     threshold = torch.where(torch.arange(len(images)) % 2 == 0, 0.5, number(len(images), 0, 1))
     expected = [F().solarize(x, t.item()) for x, t in zip(images, threshold, strict=True)]
-    check(views.solarise_(planes(images), threshold), expected, 1e-6)
+    check(operators.solarise_(planes(images), threshold), expected, 1e-6)
 
 
 @pytest.mark.parametrize("size", [3, 7])
 def test_blur_agrees_with_torchvision(images: Tensor, size: int) -> None:
     sigma = number(len(images), 0.1, 2)
     expected = [F().gaussian_blur(x, [size, size], [s.item()]) for x, s in zip(images, sigma, strict=True)]
-    check(views.blur(planes(images), sigma, size), expected)
+    check(operators.blur(planes(images), sigma, size), expected)
 
 
 def test_erasing_agrees_with_torchvision(images: Tensor) -> None:
     boxes = torch.stack([torch.randint(0, high, (len(images),)) for high in (8, 8, 8, 8)])
     v = torch.zeros(1, 1, 1)
     expected = [F().erase(x, *box, v) for x, box in zip(images, boxes.T.tolist(), strict=True)]
-    check(views.erase_(planes(images), boxes.float()), expected, 0)
+    check(operators.erase_(planes(images), boxes.float()), expected, 0)
 
 
 @pytest.mark.parametrize(("side", "size"), [(32, 32), (28, 28), (96, 64), (17, 33), (64, 12)])
@@ -220,8 +222,8 @@ def test_crop_and_flip_agree_with_torchvision(side: int, size: int) -> None:
     images = blobs(40, side)
     images[20:] = torch.randint(0, 256, images[20:].shape, dtype=torch.uint8)
     policy = Augmentation(size=size, crop_scale=(0.05, 1.0), **MIDDLE)
-    drawn = views.draw(torch.arange(40), 2, policy, 0, 0, (3, side, side))
-    ours = views.crop(images, drawn.crop, drawn.flip, size)
+    drawn = drawing.draw(torch.arange(40), 2, policy, 0, 0, (3, side, side))
+    ours = operators.crop(images, drawn.crop, drawn.flip, size)
     expected = [
         F().horizontal_flip(view) if flip else view
         for image, boxes, flips in zip(
@@ -240,7 +242,7 @@ def test_the_evaluation_view_agrees_with_torchvision() -> None:
 
 
 def test_kernel_is_odd_and_about_a_tenth_of_the_side() -> None:
-    assert [views.kernel_size(side) for side in (16, 28, 32, 64, 96, 224)] == [3, 3, 3, 7, 9, 23]
+    assert [operators.kernel_size(side) for side in (16, 28, 32, 64, 96, 224)] == [3, 3, 3, 7, 9, 23]
 
 
 # Laws of the operators
@@ -248,28 +250,28 @@ def test_kernel_is_odd_and_about_a_tenth_of_the_side() -> None:
 
 def test_neutral_parameters_leave_an_image_as_it_is(images: Tensor) -> None:
     ones = torch.ones(len(images))
-    for operator in (views.brightness_, views.contrast_):
+    for operator in (operators.brightness_, operators.contrast_):
         assert torch.equal(operator(planes(images), ones), planes(images))
-    assert torch.equal(views.solarise_(planes(images), 2 * ones), planes(images))
-    assert torch.equal(views.blur(planes(images), 1e-3 * ones, 7), planes(images))
-    assert torch.equal(views.erase_(planes(images), torch.tensor([[3.0], [3], [0], [5]]) * ones), planes(images))
+    assert torch.equal(operators.solarise_(planes(images), 2 * ones), planes(images))
+    assert torch.equal(operators.blur(planes(images), 1e-3 * ones, 7), planes(images))
+    assert torch.equal(operators.erase_(planes(images), torch.tensor([[3.0], [3], [0], [5]]) * ones), planes(images))
 
 
 def test_neutral_parameters_leave_colours_as_they_are(coloured: Tensor) -> None:
     ones = torch.ones(len(coloured))
-    for operator in (views.saturation_, lambda x, one: views.greyscale_(x, 1 - one)):
+    for operator in (operators.saturation_, lambda x, one: operators.greyscale_(x, 1 - one)):
         assert (operator(planes(coloured), ones) - planes(coloured)).abs().max() < 1e-6
-    assert (views.hue_(planes(coloured), 0 * ones) - planes(coloured)).abs().max() < 1e-6
+    assert (operators.hue_(planes(coloured), 0 * ones) - planes(coloured)).abs().max() < 1e-6
 
 
 def test_two_half_turns_of_hue_are_none(coloured: Tensor) -> None:
     half = torch.full((len(coloured),), 0.5)
-    once = views.hue_(planes(coloured), half)
-    assert (views.hue_(once.clone(), -half) - planes(coloured)).abs().max() < 1e-5
+    once = operators.hue_(planes(coloured), half)
+    assert (operators.hue_(once.clone(), -half) - planes(coloured)).abs().max() < 1e-5
 
 
 def test_a_third_of_a_turn_of_hue_permutes_the_channels(coloured: Tensor) -> None:
-    turned = views.hue_(planes(coloured), torch.full((len(coloured),), 1 / 3))
+    turned = operators.hue_(planes(coloured), torch.full((len(coloured),), 1 / 3))
     assert (turned - planes(coloured)[[2, 0, 1]]).abs().max() < 1e-5
 
 
@@ -305,7 +307,7 @@ def test_crop_boxes_follow_torchvisions_law(
     scale: tuple[float, float], ratio: tuple[float, float], shape: tuple[int, int]
 ) -> None:
     policy = Augmentation(crop_scale=scale, crop_ratio=ratio)
-    ours = views.draw(torch.arange(6000), 1, policy, 0, 0, (3, *shape)).crop
+    ours = drawing.draw(torch.arange(6000), 1, policy, 0, 0, (3, *shape)).crop
     law = v2().RandomResizedCrop(32, scale, ratio)
     made = [law.make_params([torch.empty(3, *shape)]) for _ in range(3000)]
     theirs = torch.tensor([[m["top"], m["left"], m["height"], m["width"]] for m in made]).T.double()
@@ -313,7 +315,7 @@ def test_crop_boxes_follow_torchvisions_law(
 
 
 def test_erased_boxes_follow_torchvisions_law() -> None:
-    drawn = views.draw(torch.arange(16000), 1, Augmentation(erase=0.25), 0, 0, (3, 32, 32)).erase[..., 0]
+    drawn = drawing.draw(torch.arange(16000), 1, Augmentation(erase=0.25), 0, 0, (3, 32, 32)).erase[..., 0]
     erased = drawn[2] > 0
     assert abs(erased.float().mean() - 0.25) < 4 * (0.25 * 0.75 / 16000) ** 0.5
     law = v2().RandomErasing()
@@ -454,8 +456,8 @@ def test_one_mean_serves_every_channel_and_std_may_be_overridden(photographs: Te
 
 def test_turning_one_operator_on_leaves_the_others_draws_alone() -> None:
     index = torch.arange(40)
-    without = views.draw(index, 2, Augmentation(blur=0.0, flip=0.2, greyscale=0.0), 0, 0, (3, 32, 32))
-    other = views.draw(index, 2, Augmentation(blur=0.9, flip=0.7, erase=0.5, solarise=0.2), 0, 0, (3, 32, 32))
+    without = drawing.draw(index, 2, Augmentation(blur=0.0, flip=0.2, greyscale=0.0), 0, 0, (3, 32, 32))
+    other = drawing.draw(index, 2, Augmentation(blur=0.9, flip=0.7, erase=0.5, solarise=0.2), 0, 0, (3, 32, 32))
     for name in ("crop", "brightness", "contrast", "saturation", "hue"):
         assert torch.equal(getattr(without, name), getattr(other, name))
     # A larger probability flips more images, the old ones among them.
@@ -463,17 +465,17 @@ def test_turning_one_operator_on_leaves_the_others_draws_alone() -> None:
 
 
 def test_operators_that_the_policy_never_uses_have_no_parameters() -> None:
-    none = views.draw(torch.arange(4), 2, Augmentation(**PLAIN), 0, 0, (3, 32, 32))
+    none = drawing.draw(torch.arange(4), 2, Augmentation(**PLAIN), 0, 0, (3, 32, 32))
     assert all(x is None for x in none)
-    grey = views.draw(torch.arange(4), 2, Augmentation(**FULL, **MIDDLE), 0, 0, (1, 28, 28))
+    grey = drawing.draw(torch.arange(4), 2, Augmentation(**FULL, **MIDDLE), 0, 0, (1, 28, 28))
     assert [name for name, x in grey._asdict().items() if x is None] == ["saturation", "hue", "greyscale"]
-    still = views.draw(torch.arange(4), 2, Augmentation(hue=0.0, brightness=0.0), 0, 0, (3, 32, 32))
+    still = drawing.draw(torch.arange(4), 2, Augmentation(hue=0.0, brightness=0.0), 0, 0, (3, 32, 32))
     assert (still.hue, still.brightness) == (None, None)
 
 
 def test_jitter_and_other_choices_come_as_often_as_asked() -> None:
     law = {"jitter": 0.3, "greyscale": 0.1, "blur": 0.6, "solarise": 0.2, "flip": 0.4}
-    drawn = views.draw(torch.arange(20000), 1, Augmentation(**law), 0, 0, (3, 32, 32))
+    drawn = drawing.draw(torch.arange(20000), 1, Augmentation(**law), 0, 0, (3, 32, 32))
     came = {
         "jitter": drawn.brightness != 1,
         "greyscale": drawn.greyscale == 1,
@@ -496,11 +498,16 @@ def test_autocast_does_not_round_views(photographs: Tensor) -> None:
     assert torch.equal(inside, augment(photographs[:8], **FULL))
 
 
+def without_checks(module: ModuleType) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"unchecked_{module.__name__}", module.__file__)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
 def test_the_whole_of_augment_compiles_into_one_graph(photographs: Tensor) -> None:
-    # Dynamo cannot look into the shape checks that pytest adds: compile a copy of the module without them.
-    spec = importlib.util.spec_from_file_location("unchecked_views", views.__file__)
-    unchecked = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(unchecked)
+    # Dynamo cannot look into the shape checks that pytest adds: compile copies of the modules without them.
+    unchecked, unchecked.drawing, unchecked.operators = map(without_checks, (views, drawing, operators))
     compiled = torch.compile(unchecked.augment, fullgraph=True, backend="eager")
     policy = Augmentation(**FULL, **MIDDLE)
     for epoch in (0, 1):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import config, plan, stages
+from entia import config, plan, sizes, stages
 from entia.artefacts import adopted, check, current, packed, provenance, store
 from entia.config import Problem
 from entia.forecast import cluster, overview
@@ -304,6 +304,9 @@ def _plan(arguments: argparse.Namespace) -> None:
     for notice in found.notices:
         print(f"entia: {PARAMS}: {notice}", file=sys.stderr)
     calibration, about = overview.calibration(CALIBRATION, arguments.calibration)
+    unknown = [subset for subset in found.subsets.values() if sizes.counted(subset).train is None]
+    if calibration and unknown:
+        calibration, about = None, f"no times: {sizes.unknown(unknown[0])}"
     if arguments.commands:
         left = adopted.to_make(found, DATA)
         print("\n".join(overview.commands(left, DATA, overview.current(DATA, provenance.stage_code), calibration)))
@@ -377,8 +380,9 @@ def why_(arguments: argparse.Namespace) -> None:
 def show(arguments: argparse.Namespace) -> None:
     """Prints an artefact's header."""
     file = Path(arguments.file)
-    if file.suffix not in store.ENDINGS.values():
-        raise Problem(f"{file}: not an artefact (.h5, .safetensors or .json)")
+    suffixes = dict.fromkeys(stage.suffixes[0] for stage in config.STAGES)
+    if file.suffix not in suffixes:
+        raise Problem(f"{file}: not an artefact ({', '.join(suffixes)})")
     print(json.dumps(store.read_head(file), indent=1))
 
 

@@ -9,10 +9,12 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
+
+from entia import catalogue
 
 Count = Annotated[int, Meta(ge=1, description="a positive whole number")]
 Several = Annotated[int, Meta(ge=2, description="a whole number, two or more")]
@@ -25,10 +27,7 @@ Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 
 Positive = Annotated[float, Meta(gt=0, description="a positive number")]
 NonNegative = Annotated[float, Meta(ge=0, description="a number, zero or more")]
 
-DATASETS = (
-    *("mnist5k", "optdigits", "cifar10", "cifar100", "stl10"),
-    *("pneumoniamnist", "pathmnist", "dermamnist", "bloodmnist"),
-)
+DATASETS = tuple(catalogue.DATASETS)
 FOLDER = "image_folder/"
 NAMED = re.compile(r"(\w[\w .+-]*(?<! )/)*\w[\w .+-]*(?<! )")
 """What an image folder's NAME may be: then it leads nowhere but below data/raw, and no shell or template reads it."""
@@ -50,6 +49,10 @@ class Subset(Config, frozen=True):
     The three parts are disjoint. `limit` caps the training pool (validation included) and the test split, before
     `fraction` is taken of what is left for training. A smaller fraction's images are a prefix of a larger one's.
     """
+
+    kind: ClassVar[str] = "subset"
+    folder: ClassVar[str] = "subset"
+    suffixes: ClassVar[tuple[str, ...]] = (".h5",)
 
     dataset: str
     """One of `DATASETS`, or image_folder/NAME for data/raw/NAME/{train,test or val}/CLASS/*."""
@@ -74,6 +77,11 @@ class Subset(Config, frozen=True):
             )
         if self.dataset.startswith(FOLDER) and self.side is None:
             raise ValueError(f"side: {self.dataset} needs a number of pixels a side, such as side: 64")
+
+    @property
+    def parents(self) -> tuple["Stage", ...]:
+        """Nothing: it is made of raw data."""
+        return ()
 
 
 class Augmentation(Config, frozen=True):
@@ -304,6 +312,10 @@ class Optimizer(Config, frozen=True):
 class Pretrain(Config, frozen=True):
     """One pretraining run: a cell."""
 
+    kind: ClassVar[str] = "pretrain"
+    folder: ClassVar[str] = "checkpoints"
+    suffixes: ClassVar[tuple[str, ...]] = (".safetensors", ".csv")
+
     subset: Subset
     augmentation: Augmentation
     encoder: Encoder
@@ -343,9 +355,18 @@ class Pretrain(Config, frozen=True):
         if problems := list(_cross_field(self)):
             raise ValueError("; ".join(problems))
 
+    @property
+    def parents(self) -> tuple["Stage", ...]:
+        """The images that it is trained on."""
+        return (self.subset,)
+
 
 class Embed(Config, frozen=True):
     """Embeddings of a data set's images by the encoders of one cell."""
+
+    kind: ClassVar[str] = "embed"
+    folder: ClassVar[str] = "embeddings"
+    suffixes: ClassVar[tuple[str, ...]] = (".h5",)
 
     pretrain: Pretrain
     on: Subset
@@ -357,6 +378,11 @@ class Embed(Config, frozen=True):
     std: tuple[Positive, ...] | None = None
     """Standard deviation that clean views are divided by, where it is not pretraining's (the papers' code passed the
     mean as std in pretraining on STL-10 and ImageNet-100, and the right one here; spec §4.2)."""
+
+    @property
+    def parents(self) -> tuple["Stage", ...]:
+        """The encoders, then the images."""
+        return (self.pretrain, self.on)
 
 
 class Ridge(Config, frozen=True, tag_field="name", tag="ridge"):
@@ -415,34 +441,69 @@ Probe = Ridge | Logistic | AdamProbe | MLPProbe | Neighbours
 class Readout(Config, frozen=True):
     """Accuracy of a probe on embeddings, and their spectrum."""
 
+    kind: ClassVar[str] = "readout"
+    folder: ClassVar[str] = "readouts"
+    suffixes: ClassVar[tuple[str, ...]] = (".json",)
+
     embed: Embed
     probe: Probe
 
+    @property
+    def parents(self) -> tuple["Stage", ...]:
+        """The embeddings."""
+        return (self.embed,)
+
 
 Stage = Subset | Pretrain | Embed | Readout
+"""Each says what its rule and its command are called (`kind`), the folder below data/ where its artefacts lie, their
+files' suffixes, the artefact itself first, and its `parents`: the artefacts it is made from, the one whose raw data it
+holds last."""
+
+STAGES: tuple[type[Stage], ...] = get_args(Stage)
+"""In the order in which they are made."""
+KINDS = tuple(stage.kind for stage in STAGES)
+
+
+def kept(cell: Pretrain) -> list[int]:
+    """The epochs whose weights are kept, the last one always."""
+    every = cell.checkpoint_every or cell.epochs
+    return [*range(every, cell.epochs, every), cell.epochs]
+
+
+def embedded(embed: Embed) -> list[int]:
+    """The epochs whose weights embed images."""
+    return kept(embed.pretrain) if embed.epochs == "all" else [embed.pretrain.epochs]
+
+
+def rate(optimizer: Optimizer, batch: int) -> float:
+    """The learning rate at its highest, for batches of so many images."""
+    return optimizer.lr * batch / optimizer.lr_per if optimizer.lr_per else optimizer.lr
+
+
+def moments(optimizer: Optimizer) -> int:
+    """Running means of gradients, each of a parameter's size, that an optimiser keeps."""
+    return 2 if is_adam(optimizer) else 1
+
+
+def is_adam(optimizer: Optimizer) -> bool:
+    """Whether the rule is Adam's, with either decay."""
+    return optimizer.name in ("adam", "adamw")
+
+
+def files(stage: Stage) -> tuple[str, ...]:
+    """Where a config's artefact lies below data/: all its files, the artefact itself first."""
+    return tuple(f"{stage.folder}/{name(stage)}{suffix}" for suffix in stage.suffixes)
+
+
+def cell_of(stage: Stage) -> Subset | Pretrain:
+    """The cell that a stage belongs to; of a subset itself."""
+    return stage if isinstance(stage, Subset | Pretrain) else cell_of(stage.parents[0])
 
 
 def features(encoder: Encoder) -> int:
     """Width of the embedding. Of pixels that of three channels, the most there are."""
-    match encoder.name:
-        case "narrow_resnet":
-            return 8 * encoder.width
-        case "strided_resnet":
-            return 4 * encoder.width
-        case "pixels":
-            return 3 * encoder.width**2
-        case "resnet18" | "resnet34":
-            return 512
-        case "resnet50" | "resnet101" | "resnet152" | "wide_resnet50_2" | "resnext50_32x4d":
-            return 2048
-        case "densenet121" | "convnext_base":
-            return 1024
-        case "convnext_tiny" | "convnext_small" | "swin_t" | "swin_s" | "vit_b_16":
-            return 768
-        case "mlp_mixer_8" | "mlp_mixer_12":
-            return 512
-        case "alexnet":
-            return 4096
+    of = catalogue.NETWORKS[encoder.name].features
+    return of * encoder.width**2 // 64**2 if encoder.name == "pixels" else of * encoder.width // 64
 
 
 def all_views(config: Pretrain) -> int:
@@ -453,14 +514,14 @@ def all_views(config: Pretrain) -> int:
 def head_bytes(config: Pretrain, count: int) -> int:
     """Bytes that DIET's or s-DIET's head, weights and optimiser state, holds on the device for `count` images; else 0.
 
-    DIET: 4 N K (1 + moments), with 2 moments of adam and adamw, 1 of sgd and lars; a step holds N K more for the
+    DIET: 4 N K (1 + `moments`); a step holds N K more for the
     gradient, and logits of at most `losses.instance.CHUNK` values. s-DIET: the same and 8 N for each row's last step,
     or, offloaded, the rows of one batch; its gradient has a batch's rows alone.
     """
     width = config.projector.width if config.projector.depth else features(config.encoder)
     match config.method:
         case Diet(bias=bias):
-            return 4 * count * (width + bias) * (3 if config.optimizer.name in ("adam", "adamw") else 2)
+            return 4 * count * (width + bias) * (1 + moments(config.optimizer))
         case SDiet(offload=offload):
             return 12 * config.batch * width if offload else count * (12 * width + 8)
         case _:
@@ -560,7 +621,7 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
         yield f"optimizer.name: {optimizer.name!r}, but sdiet's head is trained by adamw; take adamw"
     if (
         isinstance(method, SDiet)
-        and _peak(config) * method.lr_factor * optimizer.weight_decay * method.decay_factor >= 1
+        and rate(optimizer, config.batch) * method.lr_factor * optimizer.weight_decay * method.decay_factor >= 1
     ):
         yield "method.decay_factor: lr × weight decay of the head is 1 or more; lower it or optimizer.weight_decay"
     if optimizer.warmup > config.epochs:
@@ -575,10 +636,6 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
             f"epochs: {config.epochs} end before {optimizer.schedule} has begun to fall, after {start:g}; "
             "take more epochs, or schedule: cosine with a shorter warmup"
         )
-
-
-def _peak(config: Pretrain) -> float:
-    return config.optimizer.lr * (config.batch / config.optimizer.lr_per if config.optimizer.lr_per else 1)
 
 
 def _crops(config: Pretrain) -> str:

@@ -1,9 +1,10 @@
-"""The optimisers' update rules: PyTorch's own functions, without its Optimizer class.
+"""The learning rate's course, and the optimisers' update rules: PyTorch's own functions without its Optimizer class.
 
 The class imports PyTorch's compiler on its first call, which takes longer than a laptop cell's embedding and readout
 together; and its state, here, is one flat mapping of tensors, as a resumable file wants it.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -58,7 +59,7 @@ class Updates:
     def _update(self, parameters: list[Tensor], slots: list[dict[str, Tensor]], lr: float, decay: float) -> None:
         rule = self.rule
         gradients: list[Tensor] = [parameter.grad for parameter in parameters]  # pyright: ignore[reportAssignmentType]
-        if rule.name in ("adam", "adamw"):
+        if config.is_adam(rule):
             adam(
                 parameters,
                 gradients,
@@ -94,8 +95,28 @@ class Updates:
         )
 
 
+def learning_rate(rule: config.Optimizer, progress: float, epochs: int, batch: int) -> float:
+    """The learning rate after `progress` epochs (a fraction within an epoch counts) of a run of `epochs`."""
+    top = config.rate(rule, batch)
+    warmup, start, flat, floor = config.COURSES.get(rule.schedule, (rule.warmup, 0.0, 0.0, rule.floor))
+    if progress < warmup:
+        return start * top + (1 - start) * top * progress / warmup
+    if rule.schedule == "constant":
+        return top
+    if rule.schedule == "step":
+        return top * 0.1 ** sum(progress >= share * epochs for share in (0.5, 0.75))
+    done = (progress - warmup - flat) / max(epochs - warmup - flat, 1e-12)
+    return top * (floor + (1 - floor) * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2)
+
+
+def rates(of: config.Pretrain, steps: int) -> list[float]:
+    """The learning rate at each step of a run whose epochs have so many."""
+    progress = (epoch + step / steps for epoch in range(of.epochs) for step in range(steps))
+    return [learning_rate(of.optimizer, done, of.epochs, of.batch) for done in progress]
+
+
 def _slots(rule: config.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
-    if rule.name in ("adam", "adamw"):
+    if config.is_adam(rule):
         step = torch.zeros((), dtype=torch.float32, device=parameter.device)
         return {"mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter), "step": step}
     return {"momentum": torch.zeros_like(parameter)}

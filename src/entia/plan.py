@@ -72,10 +72,8 @@ class Plan:
         return Path("reports") if self.scale == SCALES[0] else Path("reports") / self.scale
 
     def of(self, stage: str) -> Mapping[str, Stage]:
-        """The configs of `subset`, `pretrain`, `embed` or `readout`, by name."""
-        return {"subset": self.subsets, "pretrain": self.pretrains, "embed": self.embeds, "readout": self.readouts}[
-            stage
-        ]
+        """The configs of one of `config.KINDS`, by name."""
+        return getattr(self, f"{stage}s")
 
     def drawn(self, artefact: str) -> tuple[Row, ...]:
         """All that an artefact shows: its rows and their baselines."""

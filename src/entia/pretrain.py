@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from entia import devices, losses, nets, optim, views
-from entia.config import COURSES, Optimizer, Pretrain, Problem, Untrained, all_views, label
+from entia.config import Pretrain, Problem, Untrained, all_views, label
 from entia.planning import feasible
 
 Row = dict[str, float | int | str]
@@ -147,25 +147,6 @@ def is_resident(size: int, device: torch.device) -> bool:
     return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 4
 
 
-def is_kept(config: Pretrain, epoch: int) -> bool:
-    """Whether an epoch's weights are asked for."""
-    return epoch == config.epochs or bool(config.checkpoint_every and epoch % config.checkpoint_every == 0)
-
-
-def learning_rate(config: Optimizer, progress: float, epochs: int, batch: int) -> float:
-    """The learning rate after `progress` epochs (a fraction within an epoch counts) of a run of `epochs`."""
-    top = config.lr * batch / config.lr_per if config.lr_per else config.lr
-    warmup, start, flat, floor = COURSES.get(config.schedule, (config.warmup, 0.0, 0.0, config.floor))
-    if progress < warmup:
-        return start * top + (1 - start) * top * progress / warmup
-    if config.schedule == "constant":
-        return top
-    if config.schedule == "step":
-        return top * 0.1 ** sum(progress >= share * epochs for share in (0.5, 0.75))
-    done = (progress - warmup - flat) / max(epochs - warmup - flat, 1e-12)
-    return top * (floor + (1 - floor) * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2)
-
-
 class _Run:
     """Everything that changes while a cell trains."""
 
@@ -176,11 +157,7 @@ class _Run:
         if found := list(feasible.pretrain(config, feasible.Held(count, None, None, channels, height))):
             raise Problem(f"{label(config)}: {'; '.join(found)}")
         self.steps = count // config.batch if config.drop_last else math.ceil(count / config.batch)
-        times = ((epoch, step) for epoch in range(config.epochs) for step in range(self.steps))
-        self.rates = [
-            learning_rate(config.optimizer, epoch + step / self.steps, config.epochs, config.batch)
-            for epoch, step in times
-        ]
+        self.rates = optim.rates(config, self.steps)
         side = min(config.augmentation.size or height, config.crops.size if config.crops else height)
         model = nets.build(config.encoder, config.projector, channels, side, config.seed)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -121,7 +121,7 @@ def _train(stage: Pretrain) -> None:
                     if "diverged" in progress.row:
                         _say(f"{what}: diverged in {progress.row['diverged']}; recorded as that, and not trained on")
                         break
-                    if training.is_kept(stage, progress.epoch):
+                    if progress.epoch in config.kept(stage):
                         saved.keep(progress.epoch, progress.weights())
                     stopping = stop.came and progress.epoch < stage.epochs
                     if stopping or (progress.epoch < stage.epochs and saved.is_due(progress.size)):

@@ -15,11 +15,10 @@ ENVIRONMENT = re.sub(
     "[{}]", r"\g<0>\g<0>", f"{workflow.basedir}/workflow/envs/main.yaml"
 )
 
+# where a stage's artefacts lie, the artefact itself first
 PATTERNS = {
-    "subset": ("data/subset/{cell}.h5",),
-    "pretrain": ("data/checkpoints/{cell}.safetensors", "data/checkpoints/{cell}.csv"),
-    "embed": ("data/embeddings/{cell}.h5",),
-    "readout": ("data/readouts/{cell}.json",),
+    stage.kind: [f"data/{stage.folder}/{{cell}}{suffix}" for suffix in stage.suffixes]
+    for stage in configs.STAGES
 }
 # where a scale's tables and figures lie
 REPORT = {
@@ -30,26 +29,20 @@ REPORT = {
     "page": f"{PLAN.folder}/index.html",
 }
 ENDINGS = recorded.ENDINGS
-STAGES = {
-    configs.Subset: "subset",
-    configs.Pretrain: "pretrain",
-    configs.Embed: "embed",
-    configs.Readout: "readout",
-}
 
 
 def stored(stage, plan=PLAN):
     """The files of every artefact of a stage."""
     return [
-        pattern.format(cell=name)
-        for name in plan.of(stage)
-        for pattern in PATTERNS[stage]
+        f"data/{part}"
+        for config in plan.of(stage).values()
+        for part in configs.files(config)
     ]
 
 
 def file(config, part=0):
     """The file of one config's artefact."""
-    return PATTERNS[STAGES[type(config)]][part].format(cell=configs.name(config))
+    return f"data/{configs.files(config)[part]}"
 
 
 def of(stage):
@@ -82,7 +75,7 @@ def fixed(stage):
 def memory(stage):
     """MiB for a job, more at each further attempt."""
     return lambda wildcards, attempt: min(attempt, 4) * machines.memory(
-        of(stage)(wildcards)
+        of(stage)(wildcards), HOLDS
     )
 
 
@@ -90,7 +83,7 @@ def minutes(stage):
     """A job's time limit, longer at each further attempt; a site's own limit cuts it, and cells go on from there."""
     longest = float(config.get("max_minutes", "inf"))
     return lambda wildcards, attempt: min(
-        attempt * machines.minutes(of(stage)(wildcards)), longest
+        attempt * machines.minutes(of(stage)(wildcards), HOLDS), longest
     )
 
 
@@ -99,7 +92,7 @@ FINISH = 1000  # a cell that is trained is read out before the next begins: an i
 
 def longest_first(wildcards):
     """A priority: twice the work is one more."""
-    return round(math.log2(1 + machines.work(of("pretrain")(wildcards))))
+    return round(math.log2(1 + machines.work(of("pretrain")(wildcards), HOLDS)))
 
 
 class Words:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from entia import config
 from entia.artefacts import adopted, check, store
-from entia.artefacts.check import STAGES
-from entia.artefacts.current import parents
-from entia.config import Pretrain, Problem, Stage
+from entia.config import KINDS, Problem
 from entia.plan import Plan
 from entia.system import faults
 
@@ -27,9 +25,10 @@ def adopt(plan: Plan, data: Path) -> int:
     wrong = [f"{of.file}: {of.state} ({of.why})" for of in found.values() if of.state not in ("current", "missing")]
     if wrong:
         raise Problem("nothing was taken up:\n" + "\n".join(wrong))
-    there = [stage for step in STAGES for stage in plan.of(step).values() if _is_there(stage, data)]
+    planned = (stage for kind in KINDS for stage in plan.of(kind).values())
+    there = [stage for stage in planned if all(map(faults.is_there, store.files(data, stage)))]
     names = {config.name(stage) for stage in there}
-    orphans = [stage for stage in there if not {config.name(parent) for parent in parents(stage)} <= names]
+    orphans = [stage for stage in there if not {config.name(parent) for parent in stage.parents} <= names]
     if orphans:
         files = "\n".join(str(store.path(data, stage)) for stage in orphans)
         raise Problem(f"nothing was taken up: what these were made from is missing; bring it, or delete them\n{files}")
@@ -37,11 +36,6 @@ def adopt(plan: Plan, data: Path) -> int:
     for first in range(0, len(files), AT_ONCE):
         _record(files[first : first + AT_ONCE])
     return len(files)
-
-
-def _is_there(stage: Stage, data: Path) -> bool:
-    files = [store.path(data, stage), *([store.log_path(data, stage)] if isinstance(stage, Pretrain) else [])]
-    return all(map(faults.is_there, files))
 
 
 def _record(files: list[str]) -> None:

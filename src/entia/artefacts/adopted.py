@@ -51,22 +51,23 @@ def cells(plan: Plan, data: Path) -> dict[str, Origin]:
     if not named:
         return {}
     needs = _needs(plan, data)
-    return {name: of for name, of in named.items() if name in plan.pretrains and _is_away(name, needs[name], data)}
+    return {name: of for name, of in named.items() if name in plan.pretrains and _is_away(*needs[name])}
 
 
 def _needs(plan: Plan, data: Path) -> dict[str, tuple[list[Path], list[Path]]]:
     """By cell, the files that adopting brings, and those that it does not."""
-    found: dict[str, tuple[list[Path], list[Path]]] = {name: ([], []) for name in plan.pretrains}
-    for name, readout in plan.readouts.items():
+    found: dict[str, tuple[list[Path], list[Path]]] = {}
+    for name, cell in plan.pretrains.items():
+        weights, log = config.files(cell)
+        found[name] = [data / log], [data / weights]
+    for readout in plan.readouts.values():
         brought, missing = found[config.name(readout.embed.pretrain)]
-        brought.append(data / "readouts" / f"{name}.json")
-        missing.append(data / "embeddings" / f"{config.name(readout.embed)}.h5")
+        brought += [data / file for file in config.files(readout)]
+        missing += [data / file for file in config.files(readout.embed)]
     return found
 
 
-def _is_away(cell: str, needs: tuple[list[Path], list[Path]], data: Path) -> bool:
-    brought = [*needs[0], data / "checkpoints" / f"{cell}.csv"]
-    missing = [*needs[1], data / "checkpoints" / f"{cell}.safetensors"]
+def _is_away(brought: list[Path], missing: list[Path]) -> bool:
     return all(file.exists() for file in brought) and not all(file.exists() for file in missing)
 
 
@@ -90,7 +91,7 @@ def drawable(plan: Plan, data: Path) -> Plan:
 
     A row is drawn where its readout and log are here, and those of its baselines.
     """
-    there = {name for name, readout in plan.readouts.items() if _is_there(name, readout, data)}
+    there = {name for name, readout in plan.readouts.items() if _is_there(readout, data)}
 
     def is_drawable(row: Row) -> bool:
         beside = () if row.experiment == baselines.EXPERIMENT else baselines.of(plan.readouts[row.readout])
@@ -110,9 +111,9 @@ def _with(plan: Plan, is_kept: Callable[[Row], bool]) -> Plan:
     return dataclasses.replace(plan, rows=rows, baselines=beside)
 
 
-def _is_there(name: str, readout: Readout, data: Path) -> bool:
-    log = data / "checkpoints" / f"{config.name(readout.embed.pretrain)}.csv"
-    return log.exists() and (data / "readouts" / f"{name}.json").exists()
+def _is_there(readout: Readout, data: Path) -> bool:
+    _, log = config.files(readout.embed.pretrain)
+    return all((data / file).exists() for file in (log, *config.files(readout)))
 
 
 def note(plan: Plan, data: Path) -> str:

@@ -14,18 +14,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from entia import config
+from entia import catalogue, config
 from entia.artefacts import adopted, provenance, store
 from entia.artefacts.adopted import Origin
-from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia.config import Pretrain, Problem, Readout, Stage, Subset
 from entia.plan import Plan
 from entia.system import faults
 
-STAGES = ("subset", "pretrain", "embed", "readout")
-RAW = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"} | {
-    name: f"{name}.npz" for name in config.DATASETS if name.endswith("mnist")
-}
-SHIPPED = ("mnist5k", "optdigits")  # inside packages
 State = Literal["current", "older code", "missing", "weights not here", "foreign", "damaged", "unreadable"]
 STATES: dict[type[Problem], State] = {
     faults.Missing: "missing",
@@ -94,10 +89,10 @@ def check(plan: Plan, data: Path, read_raw: bool = False) -> Iterator[Finding]:
     """
     raw: dict[str, str] = {}
     away, to_make = adopted.cells(plan, data), adopted.to_make(plan, data)
-    for step in STAGES:
-        for name, stage in plan.of(step).items():
-            finding = _checked(step, stage, data, raw)
-            if finding.state == "missing" and name not in to_make.of(step):
+    for kind in config.KINDS:
+        for name, stage in plan.of(kind).items():
+            finding = _checked(stage, data, raw)
+            if finding.state == "missing" and name not in to_make.of(kind):
                 finding = _away(finding.file, stage, away)
             if read_raw and isinstance(stage, Subset) and not finding.is_wrong:
                 finding = _checked_raw(stage, data, raw) or finding
@@ -106,7 +101,7 @@ def check(plan: Plan, data: Path, read_raw: bool = False) -> Iterator[Finding]:
                 yield _checked_log(stage, data)
 
 
-def _checked(step: str, stage: Stage, data: Path, raw: dict[str, str]) -> Finding:
+def _checked(stage: Stage, data: Path, raw: dict[str, str]) -> Finding:
     """One artefact's finding; `raw` gathers the raw data's checksum of each artefact, by name."""
     file = store.path(data, stage)
     try:
@@ -114,10 +109,10 @@ def _checked(step: str, stage: Stage, data: Path, raw: dict[str, str]) -> Findin
     except tuple(STATES) as problem:
         return _finding(file, problem)
     raw[config.name(stage)] = head["raw_sha256"]
-    parent = config.name(_source(stage))
-    if raw.get(parent, head["raw_sha256"]) != head["raw_sha256"]:
-        return Finding(file, "foreign", f"made from other raw data than {parent}; delete it and run again")
-    if head["code"] != provenance.stage_code(step, stage):
+    for parent in map(config.name, stage.parents[-1:]):
+        if raw.get(parent, head["raw_sha256"]) != head["raw_sha256"]:
+            return Finding(file, "foreign", f"made from other raw data than {parent}; delete it and run again")
+    if head["code"] != provenance.stage_code(stage.kind, stage):
         return Finding(file, "older code", "`snakemake --cores all` makes it anew")
     return Finding(file, "current")
 
@@ -127,7 +122,7 @@ def _away(file: Path, stage: Stage, away: Mapping[str, Origin]) -> Finding:
     origin = away.get(config.name(stage))
     if origin is None or not isinstance(stage, Pretrain):
         return Finding(file, "weights not here", "nothing else needs it")
-    code = "" if origin.code == provenance.stage_code("pretrain", stage) else ", by older code"
+    code = "" if origin.code == provenance.stage_code(stage.kind, stage) else ", by older code"
     why = f"trained elsewhere: {adopted.described(origin)}, on {origin.machine}{code}; to train it here, delete"
     return Finding(file, "weights not here", f"{why} its readout")
 
@@ -136,9 +131,10 @@ def _checked_raw(stage: Subset, data: Path, raw: Mapping[str, str]) -> Finding |
     """A finding if the raw data are there and are not those that a subset was packed from."""
     from entia import datasets  # loads torch, which nothing else here needs
 
-    folder = RAW.get(stage.dataset, stage.dataset.removeprefix(config.FOLDER))
+    known = catalogue.DATASETS.get(stage.dataset)
+    place = known.place if known else stage.dataset.removeprefix(config.FOLDER)
     name = config.name(stage)
-    if name not in raw or not (stage.dataset in SHIPPED or (data / "raw" / folder).exists()):
+    if name not in raw or not ((known and known.package) or (data / "raw" / place).exists()):
         return None
     if datasets.read(stage.dataset, data / "raw", stage.side).checksum == raw[name]:
         return None
@@ -159,19 +155,6 @@ def _checked_log(stage: Pretrain, data: Path) -> Finding:
     return Finding(file, "current")
 
 
-def _source(stage: Stage) -> Stage:
-    """The artefact whose raw data a stage's must be: an embedding's are those of the images embedded."""
-    match stage:
-        case Subset():
-            return stage
-        case Pretrain():
-            return stage.subset
-        case Embed():
-            return stage.on
-        case Readout():
-            return stage.embed
-
-
 def _finding(file: Path, problem: Problem) -> Finding:
     """What a problem with a file makes of it, in the problem's words without the file's name and the state's."""
     state = STATES[type(problem)]
@@ -189,10 +172,10 @@ def summary(found: Iterable[Finding]) -> str:
 
 def unplanned(plans: Iterable[Plan], data: Path) -> list[Path]:
     """Files below the four stage folders that no plan names, unfinished runs (`NAME.part/*`) among them."""
-    stages = [stage for plan in plans for step in STAGES for stage in plan.of(step).values()]
-    named = {store.path(data, stage) for stage in stages}
-    named |= {path.with_suffix(ending) for path in named for ending in (".csv", ".part")}
-    found = (path for folder in store.FOLDERS.values() for path in sorted((data / folder).rglob("*")))
+    stages = [stage for plan in plans for kind in config.KINDS for stage in plan.of(kind).values()]
+    named = {file for stage in stages for file in store.files(data, stage)}
+    named |= {file.with_suffix(".part") for file in named}
+    found = (path for stage in config.STAGES for path in sorted((data / stage.folder).rglob("*")))
     return [path for path in found if path.is_file() and not {path, path.parent} & named]
 
 

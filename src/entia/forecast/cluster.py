@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia.config import KINDS, Embed, Pretrain, Problem, Stage
 from entia.forecast import estimate
 from entia.plan import Plan
 from entia.system import machines
 
 PROFILES = Path("workflow/profiles")
-RULES = {Subset: "subset", Pretrain: "pretrain", Embed: "embed", Readout: "readout"}
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,9 @@ class Line:
 
 def lines(plan: Plan, left: Iterable[Stage], profile: Profile, of: "estimate.Estimate | estimate.Rate") -> list[Line]:
     """A line a rule. Tables and figures count as left: they are drawn when readouts change."""
-    waiting: dict[str, list[Stage]] = {rule: [] for rule in RULES.values()}
+    waiting: dict[str, list[Stage]] = {rule: [] for rule in KINDS}
     for stage in left:
-        waiting[RULES[type(stage)]].append(stage)
+        waiting[stage.kind].append(stage)
     found = [
         Line(
             rule,

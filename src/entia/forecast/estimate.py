@@ -31,15 +31,8 @@ from entia.config import (
     Subset,
     Untrained,
 )
+from entia.sizes import counted, expected, known
 from entia.system import faults, machines
-
-TEST = {
-    "mnist5k": 1_000, "optdigits": 364, "stl10": 8_000, "pneumoniamnist": 624, "pathmnist": 7_180,
-    "dermamnist": 2_005, "bloodmnist": 3_421,
-}  # fmt: skip
-"""Images of the test split; 10,000 of those not named."""
-CLASSES = {"cifar100": 100, "pneumoniamnist": 2, "pathmnist": 9, "dermamnist": 7, "bloodmnist": 8}
-GREY = ("mnist5k", "optdigits", "pneumoniamnist")
 
 
 class Trained(Config, frozen=True):
@@ -134,15 +127,12 @@ def shape(cell: Pretrain) -> Pretrain:
 
 def channels(subset: Subset) -> int:
     """Of its images."""
-    return 1 if subset.dataset in GREY else 3
+    return expected(subset).channels
 
 
 def counts(subset: Subset) -> tuple[int, int, int]:
-    """Images to train on, held out for validation, and to test, as far as they are known without reading any."""
-    pool = machines.IMAGES.get(subset.dataset, (130_000, 224))[0]
-    pool, test = (min(count, subset.limit or count) for count in (pool, TEST.get(subset.dataset, 10_000)))
-    held = round(pool * subset.validation)
-    return max(1, round((pool - held) * subset.fraction)), held, test
+    """Images to train on, held out for validation, and to test. Raises `Problem` where they are not known."""
+    return known(subset)
 
 
 def steps(cell: Pretrain) -> float:
@@ -158,7 +148,7 @@ Encoding = tuple[Encoder, int, int, int]
 def encoding(embed: Embed) -> Encoding:
     """That of embedding."""
     cell = embed.pretrain
-    side = cell.augmentation.size or machines.sizes(embed.on)[1]
+    side = cell.augmentation.size or expected(embed.on).side
     return cell.encoder, side, channels(embed.on), cell.threads
 
 
@@ -169,8 +159,7 @@ def _passed(cell: Pretrain) -> Encoding:
 
 def kept(embed: Embed) -> int:
     """Epochs that are embedded."""
-    cell = embed.pretrain
-    return math.ceil(cell.epochs / cell.checkpoint_every) if embed.epochs == "all" and cell.checkpoint_every else 1
+    return len(config.embedded(embed))
 
 
 def effort(probe: Probe, features: int, rows: int, classes: int) -> float:
@@ -191,7 +180,7 @@ def effort(probe: Probe, features: int, rows: int, classes: int) -> float:
 def problem(readout: Readout) -> tuple[int, int, int]:
     """A readout's features, training rows and classes."""
     on = readout.embed.on
-    return config.features(readout.embed.pretrain.encoder), counts(on)[0], CLASSES.get(on.dataset, 10)
+    return config.features(readout.embed.pretrain.encoder), counts(on)[0], counted(on).classes or 10
 
 
 # --- from a calibration to seconds --------------------------------------------------------------------------------
@@ -293,12 +282,12 @@ class Estimate:
 
 
 def _effort(of: Pretrain) -> float:
-    """Multiply-adds an image, by `machines.work`."""
-    return machines.work(of) / machines.sizes(of.subset)[0] / of.epochs
+    """Multiply-adds an image."""
+    return machines.an_image(of)
 
 
 def _side(cell: Pretrain) -> int:
-    return cell.augmentation.size or machines.sizes(cell.subset)[1]
+    return cell.augmentation.size or expected(cell.subset).side
 
 
 def _view_pixels(cell: Pretrain) -> int:
@@ -326,20 +315,9 @@ def chains(stages: Iterable[Stage], of: "Estimate | Rate") -> list[float]:
     """Seconds of each cell's stages, which follow each other; a subset is a chain of its own."""
     found: dict[str, float] = {}
     for stage in stages:
-        name = config.name(cell_of(stage))
+        name = config.name(config.cell_of(stage))
         found[name] = found.get(name, 0.0) + of.seconds(stage)
     return list(found.values())
-
-
-def cell_of(stage: Stage) -> Stage:
-    """The cell that a stage belongs to; of a subset itself."""
-    match stage:
-        case Readout():
-            return stage.embed.pretrain
-        case Embed():
-            return stage.pretrain
-        case _:
-            return stage
 
 
 class Rate:

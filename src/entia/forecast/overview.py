@@ -7,12 +7,11 @@ from statistics import median
 
 from entia import config
 from entia.artefacts import adopted, provenance, store
-from entia.artefacts.check import STAGES
-from entia.artefacts.current import parents
-from entia.config import Embed, Pretrain, Readout, Stage
+from entia.config import KINDS, Stage
 from entia.forecast import cluster, estimate
 from entia.forecast.estimate import Calibration, Estimate
 from entia.plan import Plan
+from entia.sizes import counted
 from entia.system import faults, machines
 
 HOW = "no times: `entia calibrate` measures this machine in about a minute"
@@ -94,7 +93,7 @@ def troubled(plan: Plan, data: Path, logs: Path = Path("logs")) -> list[str]:
     for cell in plan.pretrains.values():
         if (file := store.log_path(data, cell)).exists() and (how := _diverged(file)):
             lines.append(f"diverged: {config.label(cell)}: {how}  {file}")
-    for step in STAGES:
+    for step in KINDS:
         for name, stage in plan.of(step).items():
             log = logs / step / f"{name}.log"
             if not store.path(data, stage).exists() and log.exists() and (how := _failure(log)):
@@ -136,7 +135,7 @@ def _with_parents(stages: Iterable[Stage]) -> list[Stage]:
         stage = waiting.pop()
         if config.name(stage) not in found:
             found[config.name(stage)] = stage
-            waiting += parents(stage)
+            waiting += stage.parents
     return list(found.values())
 
 
@@ -147,10 +146,10 @@ def _off(pairs: Iterable[tuple[float, float]]) -> str:
 
 
 def _totals(plan: Plan, data: Path, of: Estimate, ratios: Mapping[str, tuple[float, float]]) -> list[str]:
-    everything = [stage for step in STAGES for stage in plan.of(step).values()]
+    everything = [stage for step in KINDS for stage in plan.of(step).values()]
     left = [stage for stage in everything if not faults.is_there(store.path(data, stage))]
     drawing = len(plan.reports) * of.start("report")
-    parts = {step: sum(of.seconds(stage) for stage in plan.of(step).values()) for step in STAGES}
+    parts = {step: sum(of.seconds(stage) for stage in plan.of(step).values()) for step in KINDS}
     scaled = sum(not of.is_measured(cell) for cell in plan.pretrains.values())
     lines = [
         f"the whole study: {_whole(everything, drawing, of)}, of which {_whole(left, drawing, of)} are left; a core's "
@@ -204,7 +203,7 @@ def cells(plan: Plan, artefact: str, data: Path, found: Calibration | None) -> s
     lines: list[str] = []
     for name in plan.cells(artefact):
         cell = plan.pretrains[name]
-        head = config.head_bytes(cell, machines.sizes(cell.subset)[0]) / 2**20
+        head = config.head_bytes(cell, counted(cell.subset).train or 0) / 2**20
         what = config.label(cell) + (f"; head and its optimiser {head:,.0f} MiB" if head >= 1 else "")
         time = f"  {duration(of.seconds(cell)):>8}" if of else ""
         lines.append(f"{'done' if faults.is_there(store.path(data, cell)) else 'to do'}{time}  {name}  {what}")
@@ -217,7 +216,7 @@ def cells(plan: Plan, artefact: str, data: Path, found: Calibration | None) -> s
 def on_cluster(plan: Plan, data: Path, profile: cluster.Profile, gpus: int | None, found: Calibration | None) -> str:
     """A line a rule, then GPU-hours and the time until all is done."""
     of = Estimate(found) if found else estimate.Rate()
-    everything = (stage for step in STAGES for stage in plan.of(step).values())
+    everything = (stage for step in KINDS for stage in plan.of(step).values())
     left = [stage for stage in everything if not faults.is_there(store.path(data, stage))]
     rows = cluster.lines(plan, left, profile, of)
     head = f"{'rule':10} {'jobs':>7} {'left':>7} {'submitted':>9} {'GPU-hours':>10}"
@@ -262,16 +261,16 @@ def commands(plan: Plan, data: Path, is_current: Callable[[Stage], bool], found:
     A cell's embeddings and readouts follow it, so that whatever is interrupted has left finished cells.
     """
     left: dict[str, tuple[str, Stage]] = {}
-    for step in STAGES:
+    for step in KINDS:
         for name, stage in plan.of(step).items():
-            if any(config.name(parent) in left for parent in parents(stage)) or not is_current(stage):
+            if any(config.name(parent) in left for parent in stage.parents) or not is_current(stage):
                 left[name] = step, stage
     position = {name: number for number, name in enumerate(plan.pretrains)}
 
     def order(item: tuple[str, Stage]) -> tuple[int, int, int]:
         step, stage = item
-        cell = estimate.cell_of(stage)
-        return int(step != "subset"), position.get(config.name(cell), 0), STAGES.index(step)
+        cell = config.cell_of(stage)
+        return int(step != "subset"), position.get(config.name(cell), 0), KINDS.index(step)
 
     stages = [f"{step} {config.name(stage)}" for step, stage in sorted(left.values(), key=order)]
     drawings = [*(f"report {artefact}" for artefact in plan.reports), "claims", "index"]
@@ -293,13 +292,11 @@ def current(data: Path, code: Callable[[str, Stage], str]) -> Callable[[Stage], 
     """Tells whether an artefact is whole and of today's code. Raises `Problem` where it is damaged or foreign."""
     from entia.artefacts import check
 
-    steps = {config.Subset: "subset", Pretrain: "pretrain", Embed: "embed", Readout: "readout"}
-
     def is_current(stage: Stage) -> bool:
         if not faults.is_there(store.path(data, stage)):
             return False
         head = check.open_head(data, stage)
-        whole = not isinstance(stage, Pretrain) or faults.is_there(store.log_path(data, stage))
-        return whole and head["code"] == code(steps[type(stage)], stage)
+        whole = all(map(faults.is_there, store.files(data, stage)))
+        return whole and head["code"] == code(stage.kind, stage)
 
     return is_current

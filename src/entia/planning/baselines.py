@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from entia.config import Augmentation, Embed, Encoder, Pretrain, Projector, Readout, Untrained
-from entia.system import machines
+from entia.sizes import expected
 
 EXPERIMENT = "baselines"
 """What baselines' rows name in place of an experiment of params.yaml."""
@@ -31,7 +31,7 @@ def of(readout: Readout) -> Iterator[tuple[str, Readout]]:
     embed, cell = readout.embed, readout.embed.pretrain
     untrained = _untrained(cell)
     yield UNTRAINED, _read(readout, untrained)
-    side = cell.augmentation.size or machines.sizes(embed.on)[1]
+    side = cell.augmentation.size or expected(embed.on).side
     for width in (width for width in SIDES if width <= side):
         pixels = replace(untrained, encoder=Encoder(name="pixels", width=width), subset=embed.on, seed=0)
         yield PIXELS, _read(readout, pixels)

@@ -69,7 +69,7 @@ class Asked:
             case "level":
                 return augmentation_level(cell.augmentation)
             case "rate":
-                return cell.optimizer.lr * cell.batch / (cell.optimizer.lr_per or cell.batch)
+                return config.rate(cell.optimizer, cell.batch)
             case "images":  # that the log will tell: the same of the same subset
                 return cell.subset.fraction, cell.subset.limit, cell.subset.validation, cell.subset.dataset
             case _:

@@ -5,8 +5,9 @@ inputs. Nothing here reads a file or imports PyTorch.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from entia import catalogue
 from entia.config import (
     BYOL,
     BarlowTwins,
@@ -27,6 +28,7 @@ from entia.config import (
 )
 from entia.planning import drawings
 from entia.planning.drawings import Asked, Report
+from entia.sizes import Held, expected
 
 
 class Row(Protocol):
@@ -60,63 +62,12 @@ def mistakes(
         yield from (f"reports.{name}: {lack}" for lack in drawings.lacking(report, drawn))
 
 
-class Known(NamedTuple):
-    """A data set's published size."""
-
-    train: int
-    test: int
-    classes: int
-    channels: int
-    side: int
-
-
-PUBLISHED = {
-    "mnist5k": Known(4_000, 1_000, 10, 1, 28),
-    "optdigits": Known(1_433, 364, 10, 1, 8),
-    "cifar10": Known(50_000, 10_000, 10, 3, 32),
-    "cifar100": Known(50_000, 10_000, 100, 3, 32),
-    "stl10": Known(105_000, 8_000, 10, 3, 96),
-    "pneumoniamnist": Known(5_232, 624, 2, 1, 28),
-    "pathmnist": Known(100_000, 7_180, 9, 3, 28),
-    "dermamnist": Known(8_010, 2_005, 7, 3, 28),
-    "bloodmnist": Known(13_671, 3_421, 8, 3, 28),
-}
-"""As `datasets.read` gives them: MedMNIST's own validation images are for training, here."""
-
-
-class Held(NamedTuple):
-    """What a subset holds; None: not known before its images have been read."""
-
-    train: int | None
-    validation: int | None
-    test: int | None
-    channels: int
-    side: int
-
-
-def expected(subset: Subset) -> Held:
-    """What a subset will hold, as far as that follows from what is published of its data set.
-
-    A folder's images are RGB, of the side that is asked for; their number is not known. Counts are `datasets.split`'s,
-    which never holds out a class's last image, for classes of about one size.
-    """
-    known = PUBLISHED.get(subset.dataset)
-    if known is None:
-        return Held(None, 0 if not subset.validation else None, None, 3, subset.side or 1)
-    pool = min(known.train, subset.limit or known.train)
-    held = max(known.classes, round(subset.validation * pool)) if subset.validation else 0
-    held = max(0, min(held, pool - known.classes))
-    least = known.classes if subset.balanced else 1
-    kept = min(pool - held, max(least, round(subset.fraction * (pool - held))))
-    return Held(kept, held, min(known.test, subset.limit or known.test), known.channels, subset.side or known.side)
-
-
 # --- what each stage asks -----------------------------------------------------------------------------------------
 
 
 def subset(config: Subset) -> Iterator[str]:
     """Why a subset cannot be packed."""
-    known = PUBLISHED.get(config.dataset)
+    known = catalogue.DATASETS.get(config.dataset)
     if known and config.limit is not None and config.limit < known.classes:
         yield (
             f"subset.limit: {config.limit} images cannot hold the {known.classes} classes of {config.dataset}; "

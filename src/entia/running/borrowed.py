@@ -20,11 +20,8 @@ import psutil
 
 from entia import config
 from entia.artefacts import adopted, archive, provenance, store
-from entia.artefacts.adopt import parents
-from entia.artefacts.check import STAGES
-from entia.config import Pretrain, Readout, Stage, Subset
+from entia.config import KINDS, Pretrain, Readout, Stage, Subset, cell_of
 from entia.forecast import overview
-from entia.forecast.estimate import cell_of
 from entia.plan import Plan
 from entia.planning import baselines
 from entia.running import crew
@@ -82,9 +79,9 @@ def jobs(plan: Plan, is_current: Callable[[Stage], bool]) -> dict[str, Job]:
     """What is left to make, by name: whatever is not current, or follows from what is not; cells in order of value."""
     value = {cell: position for position, cell in enumerate(by_value(plan))}
     left: dict[str, Job] = {}
-    for step in STAGES:
+    for step in KINDS:
         for name, stage in plan.of(step).items():
-            needs = tuple(config.name(parent) for parent in parents(stage))
+            needs = tuple(config.name(parent) for parent in stage.parents)
             if any(need in left for need in needs) or not is_current(stage):
                 left[name] = Job(step, stage, name, needs)
     subsets = _first_use(plan, value)
@@ -117,7 +114,7 @@ class Study:
         self.failed: dict[str, str] = {}
         self.pace = Pace()
         self.begin = psutil.Process().create_time()
-        weights = sum(file.stat().st_size for file in (data / "checkpoints").glob("*.safetensors")) * wanted.weights
+        weights = sum(file.stat().st_size for file in (data / Pretrain.folder).glob("*.safetensors")) * wanted.weights
         packing = 2 + len(plan.readouts) / 500 + weights / 20e6
         self.end = self.begin + wanted.seconds - packing
         self.asked = self.end - min(GRACE, wanted.seconds / 10)
@@ -127,7 +124,7 @@ class Study:
         """The next job for a worker that does such steps: the latest step first, then the most valuable cell."""
         now = time.time()
         ready = [job for job in self.left.values() if job.step in steps and self.is_ready(job, busy)]
-        for job in sorted(ready, key=lambda job: -STAGES.index(job.step)):
+        for job in sorted(ready, key=lambda job: -KINDS.index(job.step)):
             if now < self.end and (not isinstance(job.stage, Pretrain) or self.fits(job.stage, now)):
                 return job
         return None

