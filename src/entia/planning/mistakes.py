@@ -22,11 +22,21 @@ YES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", 
 def unknown(given: Iterable[str], known: Iterable[str], before: str) -> Iterator[str]:
     """A mistake for each name that is not known."""
     known = list(known)
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or '(none)'}"
-            yield f"{before}{name}: unknown; {hint}"
+    yield from (f"{before}{name}: unknown; {hint(name, known)}" for name in given if name not in known)
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name that is not known: the nearest that is, or all that are."""
+    close = difflib.get_close_matches(name, known := list(known), n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or '(none)'}"
+
+
+def mapping(part: Any, place: str, told: list[str]) -> dict[str, Any]:
+    """A part that must be a mapping; an empty one, and the mistake told, where it is none."""
+    if isinstance(part, dict):
+        return typing.cast("dict[str, Any]", part)
+    told.append(f"{place}: {shown(part)} is not a mapping" + " ({} is one without entries)" * (part is None))
+    return {}
 
 
 def structs(kind: Any) -> dict[str, type[Struct]]:
