@@ -222,7 +222,7 @@ def _recipes(parts: Mapping[str, Any], told: list[str]) -> dict[str, dict[str, T
     def make(name: str, beside: Beside[dict[str, Tree]]) -> dict[str, Tree]:
         place = f"recipes.{name}"
         own = mistakes.mapping(parts[name], place, told)
-        return _recipe(own, functools.reduce(layering.merged, beside.under(own, place), {}), place, told)
+        return _recipe(own, functools.reduce(layering.liked, beside.under(own, place), {}), place, told)
 
     return Beside(parts, make, told).all()
 
@@ -234,7 +234,7 @@ def _recipe(own: Mapping[str, Any], under: Mapping[str, Tree], place: str, told:
 
     def make(method: str, beside: Beside[Tree]) -> Tree:
         part = _layer(own.get(method, {}), f"{place}.{method}", _CHOOSING["recipes"], beside, told)
-        return layering.merged(under.get(method, {}), part)
+        return layering.liked(under.get(method, {}), part)
 
     return Beside(dict.fromkeys([*under, *own]), make, told).all()
 
@@ -243,7 +243,7 @@ def _layer(part: Any, place: str, apart: Iterable[str], beside: Beside[Tree], to
     """A part over what it is like."""
     given = mistakes.mapping(part, place, told)
     own = _tree({name: value for name, value in given.items() if name != reading.LIKE}, place, told, apart)
-    return functools.reduce(layering.merged, [*beside.under(given, place), own])
+    return functools.reduce(layering.liked, [*beside.under(given, place), own])
 
 
 def _reports(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, Report]]:

@@ -1,7 +1,7 @@
 """An experiment, or a named block, as params.yaml gives it → blocks, each over what it is like.
 
-A block lies over another as a layer over a layer: field by field, and a part of another `name` replaces the one below
-it. Beyond that, fields that a list gives together (`paired`, mappings in a list) can only be given anew together.
+A block lies over another field by field. A part whose `name` it gives is given whole, and fields that a list gives
+together (`paired`, mappings in a list) can only be given anew together.
 """
 
 import functools
@@ -116,32 +116,31 @@ def _over(below: list[Blocks], block: Block) -> Blocks:
 
 
 def _laid(place: str, under: Block, over: Block) -> Block:
-    """One block over another. Raises `Mistake` where it parts what a list gives together."""
-    anew = _anew(under, over)
+    """One block over another; what it gives anew stands where it stood.
+
+    Raises `Mistake` where it gives a part of what goes together.
+    """
+    parts = tuple(path.removesuffix("name") for path in layering.given(over.axes) if path.endswith(".name"))
+    anew = {path for path in layering.given(under.axes) if _meets({path}, over.axes, parts)}
+    own: list[Axis] = []
+    left = over.own
+    for axis in under.own:
+        here = [other for other in left if _meets(layering.given([axis]), [other], parts)]
+        left = [other for other in left if other not in here]
+        own += here + _kept([axis], anew, place)
     paired = over.paired if "paired" in over.said else _kept(under.paired, anew, place)
-    return replace(
-        over, said={**under.said, **over.said}, paired=paired, own=[*_kept(under.own, anew, place), *over.own]
+    return replace(over, said={**under.said, **over.said}, paired=paired, own=own + left)
+
+
+def _meets(fields: set[str], axes: list[Axis], parts: tuple[str, ...]) -> bool:
+    """Whether one of the axes gives one of the fields: it, what it lies in, what lies in it, or its renamed part."""
+    pairs = ((f"{one}.", f"{other}.") for one in fields for other in layering.given(axes))
+    return any(
+        one.startswith(other)
+        or other.startswith(one)
+        or any(one.startswith(part) and other.startswith(part) for part in parts)
+        for one, other in pairs
     )
-
-
-def _anew(under: Block, over: Block) -> set[str]:
-    """The fields of the lower block that the upper one gives, or drops with the part in which they lie."""
-    paths = layering.given(over.axes)
-    parts = {path.removesuffix("name") for path in paths if path.endswith(".name") and _renames(path, under, over)}
-    return {
-        path
-        for path in layering.given(under.axes)
-        if path.startswith(tuple(parts))
-        or any(path == one or path.startswith(f"{one}.") or one.startswith(f"{path}.") for one in paths)
-    }
-
-
-def _renames(path: str, under: Block, over: Block) -> bool:
-    """Whether the upper block chooses other kinds of a part than the lower one, or several."""
-    below, above = (
-        [choice[path].value for axis in one.axes for choice in axis if path in choice] for one in (under, over)
-    )
-    return len(above) > 1 or below != above
 
 
 def _kept(axes: list[Axis], anew: set[str], place: str) -> list[Axis]:

@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -272,11 +272,20 @@ def cell(layers: Layers, chosen: Choice, recipe: str | None) -> Cell:
 
 def merged(under: Tree, over: Tree) -> Tree:
     """`over` laid upon `under`, mapping by mapping; a mapping of another `name` replaces the one below it."""
+    return _upon(under, over, lambda below, value: value.get("name", same := below.get("name")) == same)
+
+
+def liked(under: Tree, over: Tree) -> Tree:
+    """`over` laid upon what it is like, mapping by mapping; a mapping that gives its `name` is given whole."""
+    return _upon(under, over, lambda _, value: "name" not in value)
+
+
+def _upon(under: Tree, over: Tree, joins: Callable[[Tree, Tree], bool]) -> Tree:
     found = dict(under)
     for name, value in over.items():
         below = found.get(name)
-        if isinstance(below, dict) and isinstance(value, dict) and value.get("name", same := below.get("name")) == same:
-            found[name] = merged(below, value)
+        if isinstance(below, dict) and isinstance(value, dict) and joins(below, value):
+            found[name] = _upon(below, value, joins)
         else:
             found[name] = value
     return found
