@@ -212,6 +212,8 @@ def _wrong(path: str, value: Any, where: str, named: Mapping[str, set[str]]) -> 
     held = {name: struct for kind in kinds(field) for name, struct in mistakes.structs(kind).items()} if field else {}
     if last == "name" and len(held) > 1:
         yield from filter(None, [mistakes.tag(held, value, where)])
+    elif path in APART:
+        yield f"{where}: cannot go together with others; write it in the block itself"
     elif path not in paths():
         of_all = re.sub(r"\[\d+\]$", "", where)  # the field is unknown, whichever value of its list it has
         yield f"{of_all}: unknown; {mistakes.hint(path, paths())}"
