@@ -115,6 +115,8 @@ def scales(path: Path | str) -> list[str]:
 _SECTIONS = ("scale", "defaults", "datasets", "recipes", "scales", "reports")
 JUDGING = "judging"
 """A section that may be left out: `judging: {SCALE: {looks: [3, 6]}}`."""
+_SAID = 20
+"""Mistakes of one block's cells: what is wrong with 20 of them is wrong with the block."""
 _OF_A_SCALE = ("defaults", "blocks", "experiments")
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _CHOOSING = {"datasets": ("subset.dataset",), "recipes": ("subset.dataset", "method.name")}
@@ -247,7 +249,12 @@ def _layer(part: Any, place: str, apart: Iterable[str], beside: Beside[Tree], to
 
 
 def _reports(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, Report]]:
+    taken = {"claims": "the claims' own files"}
     for name, report in parts.items():
+        if (other := taken.setdefault(name.lower(), f"reports.{name}")) != f"reports.{name}":
+            told.append(
+                f"reports.{name}: this name is taken, by {other} (files' names may not tell A from a); take another"
+            )
         place = f"reports.{name}"
         if not _NAME.fullmatch(name):
             told.append(
@@ -305,20 +312,22 @@ def _is_here(report: Report, experiments: Mapping[str, tuple[Row, ...]]) -> bool
 
 def _rows(layers: Layers, experiment: str, block: Block, readouts: dict[str, Readout], told: list[str]) -> list[Row]:
     rows: list[Row] = []
+    wrong: dict[str, None] = {}
     try:
         for chosen in layering.product(block.axes, block.place):
             try:
                 readout = layering.readout(layering.cell(layers, chosen, block.recipe))
             except (msgspec.ValidationError, ValueError) as error:
-                message = f"{block.place}: {str(error).replace(' - at `$', ' (at `').replace('`.', '`')}"
-                if message not in told:
-                    told.append(message)
+                wrong[f"{block.place}: {str(error).replace(' - at `$', ' (at `').replace('`.', '`')}"] = None
+                if len(wrong) == _SAID:
+                    break
                 continue
             name = config.name(readout)
             readouts[name] = readout
             rows.append(Row(experiment, block.arm, name))
     except layering.Mistake as mistake:
         told.append(str(mistake))
+    told += wrong
     return rows
 
 

@@ -18,8 +18,8 @@ from entia import config
 from entia.config import Config, Embed, Pretrain, Probe, Readout
 from entia.planning import mistakes
 
-MOST = 100_000
-"""Cells of one block."""
+MOST = 20_000
+"""Cells of one block: more take minutes to lay out, and are mostly a slip."""
 APART = ("like", "arm", "recipe", "paired")
 """What a block says besides fields."""
 Tree = dict[str, Any]

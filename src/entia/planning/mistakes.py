@@ -18,6 +18,9 @@ from entia.planning import reading
 YES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 """What YAML 1.1 takes for true and false, and YAML 1.2 for text."""
 
+ELSEWHERE = {"knn": "neighbours"}
+"""What others call some methods and probes, too unlike our names to be taken for a slip."""
+
 
 def unknown(given: Iterable[str], known: Iterable[str], before: str) -> Iterator[str]:
     """A mistake for each name that is not known."""
@@ -90,7 +93,11 @@ def any_of(kinds: Iterable[Any], value: Any, path: str, partial: bool) -> list[s
 
 def tag(held: Mapping[str, type[Struct]], name: object, path: str) -> str | None:
     """The mistake in a name that chooses among structs, if there is one."""
-    return None if isinstance(name, str) and name in held else f"{path}: {shown(name)} is not one of {', '.join(held)}"
+    if isinstance(name, str) and name in held:
+        return None
+    meant = ELSEWHERE.get(str(name).lower(), str(name))
+    close = difflib.get_close_matches(meant, held, n=1)
+    return f"{path}: {shown(name)} is not one of {', '.join(held)}" + "".join(f"; did you mean {one}?" for one in close)
 
 
 def leaf(kind: Any, value: Any, path: str) -> Iterator[str]:
