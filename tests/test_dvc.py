@@ -231,15 +231,17 @@ def test_queued_experiments_run_and_a_new_artefact_of_theirs_is_taken_over_whole
     assert (study / "reports/figures/MV-F2b.png").exists()
 
 
-def test_dvc_can_set_a_parameter_of_params_yaml_without_spoiling_it(tmp_path):
-    # it writes the file anew, without anchors; a comment beside an anchor or alias of a list would end up inside the list
+def test_dvc_can_set_a_parameter_of_params_yaml_and_what_is_like_what_stays_as_it_was(tmp_path):
     from dvc.utils.hydra import apply_overrides
 
     copy = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
-    apply_overrides(str(copy), ["scales.laptop.defaults.batch=64"])
-    wanted = yaml.safe_load((ROOT / "params.yaml").read_text())
-    wanted["scales"]["laptop"]["defaults"]["batch"] = 64
-    assert yaml.safe_load(copy.read_text()) == wanted
+    apply_overrides(str(copy), ["scales.laptop.defaults.epochs=3"])
+    before, after = (yaml.safe_load((folder / "params.yaml").read_text()) for folder in (ROOT, tmp_path))
+    before["scales"]["laptop"]["defaults"]["epochs"] = 3
+    assert after == before
+    before, after = ((folder / "params.yaml").read_text() for folder in (ROOT, tmp_path))
+    assert after.count("like:") == before.count("like:") > 100
+    assert {cell.epochs for cell in plan.load(copy, "laptop").pretrains.values()} >= {3}
 
 
 # --- two at once, kills --------------------------------------------------------------------------------------------------

@@ -192,6 +192,8 @@ MISTAKES = [
     ({"augmentation.std": []}, "one.augmentation.std: an empty list"),
     ({"subset.balanced": "yes"}, "one.subset.balanced: 'yes' is not bool: write true, without quotes"),
     ({"seed": list(range(1000)), "subset.seed": list(range(1000))}, "one: stands for 1,000,000 cells"),
+    ({"seed": list(range(300)), "subset.seed": list(range(299))}, "one: stands for 89,700 cells, more than 20,000;"),
+    ({"probe": {"name": "knn"}}, "one.probe.name: 'knn' is not one of ridge"),
     ("views", "one: 'views' is not a mapping of fields"),
 ]
 
@@ -200,6 +202,25 @@ MISTAKES = [
 def test_what_a_block_cannot_mean_is_refused_with_its_place(block, message, tmp_path):
     (found,) = mistakes(block, tmp_path)
     assert found.startswith(f"params.yaml: experiments.{message}")
+
+
+@pytest.mark.parametrize(("name", "meant"), [("knn", "neighbours"), ("KNN", "neighbours"), ("logistics", "logistic")])
+def test_a_probe_by_a_name_near_ours_or_used_elsewhere_is_refused_with_ours(name, meant, tmp_path):
+    assert mistakes({"probe": {"name": name}}, tmp_path)[0].endswith(f"; did you mean {meant}?")
+
+
+def test_what_is_wrong_with_every_cell_of_a_large_block_is_told_of_some(tmp_path):
+    found = mistakes({"subset.dataset": [f"nothing{n}" for n in range(400)]}, tmp_path)
+    assert len(found) == 20
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"), [(["claims"], "claims"), (["Claims"], "Claims"), (["MV-T1", "mv-t1"], "mv-t1")]
+)
+def test_reports_whose_files_would_have_one_name_are_refused(names, taken, tmp_path):
+    report = {"title": "x", "figure": "width_curve", "experiments": ["twins"]}
+    with pytest.raises(Problem, match=f"reports.{taken}: this name is taken"):
+        planned(copy.deepcopy(RAW) | {"reports": dict.fromkeys(names, report)}, tmp_path)
 
 
 @pytest.mark.parametrize(

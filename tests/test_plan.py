@@ -278,7 +278,11 @@ def study(scale: str) -> plan._Study:
 
 
 BLOCKS = {
-    f"{scale}: {block.place}": (scale, block) for scale in plan.SCALES for block in study(scale).blocks if block.recipe
+    f"{scale}: {block.place}": (scale, block)
+    for scale in plan.SCALES
+    for found in study(scale).blocks.values()
+    for block in found
+    if block.recipe
 }
 
 

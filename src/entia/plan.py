@@ -2,9 +2,10 @@
 
 A cell is laid out in this order, the later winning: `defaults`, the scale's `defaults`, `datasets.NAME` of its data
 set, its recipe, then its experiment's block. A block is a mapping of fields, by dotted paths or nested; a list is an
-axis, and the block stands for the product of its axes (`layering`).
+axis, and the block stands for the product of its axes (`layering`), over what it is like (`like`, `blocks`).
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +17,11 @@ import msgspec
 
 from entia import config
 from entia.config import Config, Embed, Pretrain, Problem, Readout, Stage, Subset
-from entia.planning import baselines, drawings, feasible, layering, mistakes, reading
+from entia.planning import baselines, blocks, drawings, feasible, layering, mistakes, reading
+from entia.planning.blocks import Block
 from entia.planning.drawings import Report
-from entia.planning.layering import Cell, Layers
+from entia.planning.layering import Cell, Layers, Tree
+from entia.planning.like import Beside
 
 SCALES = ("laptop", "photos", "gpu_minutes", "gpu_hour", "paper")
 
@@ -110,20 +113,12 @@ def scales(path: Path | str) -> list[str]:
 _SECTIONS = ("scale", "defaults", "datasets", "recipes", "scales", "reports")
 JUDGING = "judging"
 """A section that may be left out: `judging: {SCALE: {looks: [3, 6]}}`."""
+_SAID = 20
+"""Mistakes of one block's cells: what is wrong with 20 of them is wrong with the block."""
+_OF_A_SCALE = ("defaults", "blocks", "experiments")
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _CHOOSING = {"datasets": ("subset.dataset",), "recipes": ("subset.dataset", "method.name")}
 """Fields that choose a layer or its part, and so cannot be set in it."""
-
-
-@dataclass(frozen=True)
-class _Block:
-    """A block whose values are right, each for itself."""
-
-    experiment: str
-    place: str
-    arm: str
-    recipe: str | None
-    axes: list[layering.Axis]
 
 
 @dataclass(frozen=True)
@@ -132,11 +127,10 @@ class _Study:
 
     scale: str
     layers: Layers
-    experiments: tuple[str, ...]
-    """Of this scale."""
+    blocks: dict[str, list[Block]]
+    """Of each experiment of this scale."""
     elsewhere: tuple[str, ...]
-    """Of any."""
-    blocks: list[_Block]
+    """The experiments of any scale."""
     reports: dict[str, Report]
     judging: Judging
 
@@ -145,7 +139,7 @@ def _checked(raw: Mapping[str, Any], told: list[str]) -> _Study | None:
     """The study, and in `told` every mistake that can be seen in a value alone; None where there is no going on."""
     told += mistakes.unknown(raw, (*_SECTIONS, JUDGING), "")
     known = len(told)
-    parts = {name: _mapping(raw[name], name, told) for name in _SECTIONS[1:] if name in raw}
+    parts = {name: mistakes.mapping(raw[name], name, told) for name in _SECTIONS[1:] if name in raw}
     if missing := [name for name in _SECTIONS if name not in raw]:
         told.append(f"{', '.join(missing)}: missing")
     elif raw["scale"] not in SCALES:
@@ -157,19 +151,18 @@ def _checked(raw: Mapping[str, Any], told: list[str]) -> _Study | None:
     scales = {name: _scale(part, name, told) for name, part in parts["scales"].items()}
     layers = {name: _tree(part["defaults"], f"scales.{name}.defaults", told) for name, part in scales.items()}
     told += mistakes.unknown(scales, SCALES, "scales.")
-    here = scales[raw["scale"]]["experiments"]
-    recipes = dict(_recipes(parts["recipes"], told))
+    here = scales[raw["scale"]]
+    recipes = _recipes(parts["recipes"], told)
     return _Study(
         raw["scale"],
         Layers(
             _tree(parts["defaults"], "defaults", told),
             layers[raw["scale"]],
-            dict(_datasets(parts["datasets"], told)),
+            _datasets(parts["datasets"], told),
             recipes,
         ),
-        tuple(here),
+        blocks.read(here["blocks"], here["experiments"], recipes, told),
         tuple(dict.fromkeys(name for part in scales.values() for name in part["experiments"])),
-        [found for name, block in here.items() for found in _blocks(name, block, recipes, told)],
         dict(_reports(parts["reports"], told)),
         _judging(raw.get(JUDGING, {}), told).get(raw["scale"], Judging()),
     )
@@ -177,7 +170,7 @@ def _checked(raw: Mapping[str, Any], told: list[str]) -> _Study | None:
 
 def _judging(part: Any, told: list[str]) -> dict[str, Judging]:
     found: dict[str, Judging] = {}
-    given = _mapping(part, JUDGING, told)
+    given = mistakes.mapping(part, JUDGING, told)
     told += mistakes.unknown(given, SCALES, f"{JUDGING}.")
     for scale, looks in given.items():
         if wrong := list(mistakes.wrong(Judging, looks, f"{JUDGING}.{scale}", partial=False)):
@@ -190,17 +183,10 @@ def _judging(part: Any, told: list[str]) -> dict[str, Judging]:
     return found
 
 
-def _mapping(part: Any, place: str, told: list[str]) -> dict[str, Any]:
-    if isinstance(part, dict):
-        return cast("dict[str, Any]", part)
-    told.append(f"{place}: {mistakes.shown(part)} is not a mapping" + " ({} is one without entries)" * (part is None))
-    return {}
-
-
-def _tree(part: Any, place: str, told: list[str], apart: Iterable[str] = ()) -> layering.Tree:
+def _tree(part: Any, place: str, told: list[str], apart: Iterable[str] = ()) -> Tree:
     """A layer in one form; `apart`: fields that it must not set."""
     try:
-        found = layering.tree(_mapping(part, place, told), place)
+        found = layering.tree(mistakes.mapping(part, place, told), place)
     except layering.Mistake as mistake:
         told.append(str(mistake))
         return {}
@@ -214,34 +200,59 @@ def _tree(part: Any, place: str, told: list[str], apart: Iterable[str] = ()) -> 
 
 def _scale(part: Any, name: str, told: list[str]) -> dict[str, dict[str, Any]]:
     place = f"scales.{name}"
-    found = _mapping(part, place, told)
-    told += mistakes.unknown(found, ("defaults", "experiments"), f"{place}.")
+    found = mistakes.mapping(part, place, told)
+    told += mistakes.unknown(found, _OF_A_SCALE, f"{place}.")
     if isinstance(part, dict) and "experiments" not in found:
         told.append(f"{place}.experiments: missing")
-    return {inner: _mapping(found.get(inner, {}), f"{place}.{inner}", told) for inner in ("defaults", "experiments")}
+    return {inner: mistakes.mapping(found.get(inner, {}), f"{place}.{inner}", told) for inner in _OF_A_SCALE}
 
 
-def _datasets(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, layering.Tree]]:
-    for name, part in parts.items():
-        if not name.startswith(config.FOLDER):
-            told += mistakes.unknown([name], config.DATASETS, "datasets.")
-        yield name, _tree(part, f"datasets.{name}", told, _CHOOSING["datasets"])
+def _datasets(parts: Mapping[str, Any], told: list[str]) -> dict[str, Tree]:
+    told += mistakes.unknown(
+        (name for name in parts if not name.startswith(config.FOLDER)), config.DATASETS, "datasets."
+    )
+
+    def make(name: str, beside: Beside[Tree]) -> Tree:
+        return _layer(parts[name], f"datasets.{name}", _CHOOSING["datasets"], beside, told)
+
+    return Beside(parts, make, told).all()
 
 
-def _recipes(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, dict[str, layering.Tree]]]:
-    methods = ("any", *mistakes.structs(config.Method))
-    for name, recipe in parts.items():
+def _recipes(parts: Mapping[str, Any], told: list[str]) -> dict[str, dict[str, Tree]]:
+    def make(name: str, beside: Beside[dict[str, Tree]]) -> dict[str, Tree]:
         place = f"recipes.{name}"
-        found = _mapping(recipe, place, told)
-        told += mistakes.unknown(found, methods, f"{place}.")
-        yield (
-            name,
-            {method: _tree(part, f"{place}.{method}", told, _CHOOSING["recipes"]) for method, part in found.items()},
-        )
+        own = mistakes.mapping(parts[name], place, told)
+        return _recipe(own, functools.reduce(layering.liked, beside.under(own, place), {}), place, told)
+
+    return Beside(parts, make, told).all()
+
+
+def _recipe(own: Mapping[str, Any], under: Mapping[str, Tree], place: str, told: list[str]) -> dict[str, Tree]:
+    """A recipe's part of each method, over that of what the recipe is like, and then of what the part is like."""
+    own = {method: part for method, part in own.items() if method != reading.LIKE}
+    told += mistakes.unknown(own, ("any", *mistakes.structs(config.Method)), f"{place}.")
+
+    def make(method: str, beside: Beside[Tree]) -> Tree:
+        part = _layer(own.get(method, {}), f"{place}.{method}", _CHOOSING["recipes"], beside, told)
+        return layering.liked(under.get(method, {}), part)
+
+    return Beside(dict.fromkeys([*under, *own]), make, told).all()
+
+
+def _layer(part: Any, place: str, apart: Iterable[str], beside: Beside[Tree], told: list[str]) -> Tree:
+    """A part over what it is like."""
+    given = mistakes.mapping(part, place, told)
+    own = _tree({name: value for name, value in given.items() if name != reading.LIKE}, place, told, apart)
+    return functools.reduce(layering.liked, [*beside.under(given, place), own])
 
 
 def _reports(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, Report]]:
+    taken = {"claims": "the claims' own files"}
     for name, report in parts.items():
+        if (other := taken.setdefault(name.lower(), f"reports.{name}")) != f"reports.{name}":
+            told.append(
+                f"reports.{name}: this name is taken, by {other} (files' names may not tell A from a); take another"
+            )
         place = f"reports.{name}"
         if not _NAME.fullmatch(name):
             told.append(
@@ -260,45 +271,15 @@ def _reports(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, R
             told.append(f"{place}: {error}")
 
 
-def _blocks(experiment: str, block: Any, recipes: Mapping[str, Any], told: list[str]) -> Iterator[_Block]:
-    for place, part in _places(f"experiments.{experiment}", block):
-        if not isinstance(part, dict):
-            told.append(f"{place}: {mistakes.shown(part)} is not a mapping of fields to values or lists of values")
-            continue
-        given = cast("dict[str, Any]", part)
-        arm, recipe = given.get("arm", ""), given.get("recipe")
-        wrong: list[str] = []
-        if isinstance(arm, bool) or not isinstance(arm, str | int | float) or "\n" in str(arm):
-            wrong.append(f"{place}.arm: {mistakes.shown(arm)} is not a label of one line; write a block for each arm")
-        if recipe is not None and not (isinstance(recipe, str) and recipe in recipes):
-            known = ", ".join(recipes) or "(none defined)"
-            wrong.append(f"{place}.recipe: {mistakes.shown(recipe)} is not one of {known}")
-        try:
-            axes = layering.axes(given, place)
-            wrong += layering.wrong(axes, place)
-        except layering.Mistake as mistake:
-            wrong.append(str(mistake))
-        else:
-            if not wrong:
-                yield _Block(experiment, place, str(arm), recipe, axes)
-        told += wrong
-
-
-def _places(place: str, block: Any) -> list[tuple[str, Any]]:
-    if isinstance(block, list):
-        return [(f"{place}[{position}]", part) for position, part in enumerate(cast("list[Any]", block))]
-    return [(place, block)]
-
-
 # --- from there to cells ------------------------------------------------------------------------------------------
 
 
 def _plan(study: _Study, told: list[str]) -> Plan:
     readouts: dict[str, Readout] = {}
-    rows: dict[str, list[Row]] = {experiment: [] for experiment in study.experiments}
-    for block in study.blocks:
-        rows[block.experiment] += _rows(study.layers, block, readouts, told)
-    experiments = {experiment: tuple(dict.fromkeys(found)) for experiment, found in rows.items()}
+    experiments = {
+        name: tuple(dict.fromkeys(row for block in found for row in _rows(study.layers, name, block, readouts, told)))
+        for name, found in study.blocks.items()
+    }
     for artefact, report in study.reports.items():
         told += mistakes.unknown(
             dict.fromkeys(report.experiments), study.elsewhere, f"reports.{artefact}.experiments: "
@@ -327,29 +308,31 @@ def _is_here(report: Report, experiments: Mapping[str, tuple[Row, ...]]) -> bool
     return not there or (None not in there and any(there))
 
 
-def _rows(layers: Layers, block: _Block, readouts: dict[str, Readout], told: list[str]) -> list[Row]:
+def _rows(layers: Layers, experiment: str, block: Block, readouts: dict[str, Readout], told: list[str]) -> list[Row]:
     rows: list[Row] = []
+    wrong: dict[str, None] = {}
     try:
         for chosen in layering.product(block.axes, block.place):
             try:
                 readout = layering.readout(layering.cell(layers, chosen, block.recipe))
             except (msgspec.ValidationError, ValueError) as error:
-                message = f"{block.place}: {str(error).replace(' - at `$', ' (at `').replace('`.', '`')}"
-                if message not in told:
-                    told.append(message)
+                wrong[f"{block.place}: {str(error).replace(' - at `$', ' (at `').replace('`.', '`')}"] = None
+                if len(wrong) == _SAID:
+                    break
                 continue
             name = config.name(readout)
             readouts[name] = readout
-            rows.append(Row(block.experiment, block.arm, name))
+            rows.append(Row(experiment, block.arm, name))
     except layering.Mistake as mistake:
         told.append(str(mistake))
+    told += wrong
     return rows
 
 
 def _notices(study: _Study, drawn: set[str], readouts: Mapping[str, Readout]) -> Iterator[str]:
     datasets = {readout.embed.pretrain.subset.dataset for readout in readouts.values()}
     yield from layering.overridden(study.layers, study.scale, datasets)
-    for experiment in study.experiments:
+    for experiment in study.blocks:
         if experiment not in drawn:
             yield f"experiments.{experiment}: no report of this scale names it, so nothing of it is run"
 

@@ -7,7 +7,8 @@ both to one form before anything looks at a field, so that how a field is writte
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -17,9 +18,9 @@ from entia import config
 from entia.config import Config, Embed, Pretrain, Probe, Readout
 from entia.planning import mistakes
 
-MOST = 100_000
-"""Cells of one block."""
-APART = ("arm", "recipe", "paired")
+MOST = 20_000
+"""Cells of one block: more take minutes to lay out, and are mostly a slip."""
+APART = ("like", "arm", "recipe", "paired")
 """What a block says besides fields."""
 Tree = dict[str, Any]
 
@@ -95,17 +96,24 @@ def _joined(one: Tree, other: Tree, place: str) -> Tree:
     return joined
 
 
-def axes(block: Mapping[str, Any], place: str) -> list[Axis]:
-    """A block's axes, fields by their dotted paths, `paired` first. Raises `Mistake` where it makes no sense."""
+def axes(block: Mapping[str, Any], place: str) -> tuple[list[Axis], list[Axis]]:
+    """The axis of `paired`, if there is one, and a block's own, fields by their dotted paths.
+
+    Raises `Mistake` where they make no sense.
+    """
     own = {path: value for path, value in block.items() if path not in APART}
     paired = block.get("paired", {})
     if not isinstance(paired, dict):
         raise Mistake(f"{place}.paired: {mistakes.shown(paired)} is not a mapping of fields to lists that go together")
-    found = [*_paired(paired, f"{place}.paired"), *_axes(own, "", place)]
-    paths = sorted({path for axis in found for choice in axis for path in choice})
-    for path in _twice(found) or _inside(paths):
+    together, apart = _paired(paired, f"{place}.paired"), _axes(own, "", place)
+    for path in _twice([*together, *apart]) or _inside(sorted(given([*together, *apart]))):
         raise Mistake(f"{place}.{path}: is given twice; give it once")
-    return found
+    return together, apart
+
+
+def given(found: list[Axis]) -> set[str]:
+    """The fields that axes give."""
+    return {path for axis in found for choice in axis for path in choice}
 
 
 def product(found: list[Axis], place: str) -> Iterator[Choice]:
@@ -119,8 +127,8 @@ def product(found: list[Axis], place: str) -> Iterator[Choice]:
 
 def _twice(found: list[Axis]) -> list[str]:
     """Fields that several axes give."""
-    each = [{path for choice in axis for path in choice} for axis in found]
-    return sorted(path for path in set().union(*each) if sum(path in paths for paths in each) > 1)
+    each = [given([axis]) for axis in found]
+    return sorted(path for path in given(found) if sum(path in paths for paths in each) > 1)
 
 
 def _inside(paths: list[str]) -> list[str]:
@@ -190,22 +198,25 @@ def _columns(paired: Mapping[str, Any], before: str, place: str) -> Iterator[lis
 # --- which fields there are --------------------------------------------------------------------------------------
 
 
-def wrong(found: list[Axis], place: str) -> Iterator[str]:
-    """Mistakes in the values of a block."""
+def wrong(found: list[Axis]) -> Iterator[str]:
+    """Mistakes in the values of a block, each at the place that gives the value."""
     leaves = dict.fromkeys((path, leaf.place) for axis in found for choice in axis for path, leaf in choice.items())
     values = {leaf.place: leaf.value for axis in found for choice in axis for leaf in choice.values()}
     named = _named(found)
     for path, where in leaves:
-        yield from _wrong(path, values[where], where, named, place)
+        yield from _wrong(path, values[where], where, named)
 
 
-def _wrong(path: str, value: Any, where: str, named: Mapping[str, set[str]], place: str) -> Iterator[str]:
+def _wrong(path: str, value: Any, where: str, named: Mapping[str, set[str]]) -> Iterator[str]:
     field, _, last = path.rpartition(".")
     held = {name: struct for kind in kinds(field) for name, struct in mistakes.structs(kind).items()} if field else {}
     if last == "name" and len(held) > 1:
         yield from filter(None, [mistakes.tag(held, value, where)])
+    elif path in APART:
+        yield f"{where}: cannot go together with others; write it in the block itself"
     elif path not in paths():
-        yield from mistakes.unknown([path], paths(), f"{place}.")
+        of_all = re.sub(r"\[\d+\]$", "", where)  # the field is unknown, whichever value of its list it has
+        yield f"{of_all}: unknown; {mistakes.hint(path, paths())}"
     else:
         chosen = named.get(field, set()) & set(held)
         of = [mistakes.fields(held[name])[last] for name in sorted(chosen) if last in mistakes.fields(held[name])]
@@ -263,11 +274,20 @@ def cell(layers: Layers, chosen: Choice, recipe: str | None) -> Cell:
 
 def merged(under: Tree, over: Tree) -> Tree:
     """`over` laid upon `under`, mapping by mapping; a mapping of another `name` replaces the one below it."""
+    return _upon(under, over, lambda below, value: value.get("name", same := below.get("name")) == same)
+
+
+def liked(under: Tree, over: Tree) -> Tree:
+    """`over` laid upon what it is like, mapping by mapping; a mapping that gives its `name` is given whole."""
+    return _upon(under, over, lambda _, value: "name" not in value)
+
+
+def _upon(under: Tree, over: Tree, joins: Callable[[Tree, Tree], bool]) -> Tree:
     found = dict(under)
     for name, value in over.items():
         below = found.get(name)
-        if isinstance(below, dict) and isinstance(value, dict) and value.get("name", same := below.get("name")) == same:
-            found[name] = merged(below, value)
+        if isinstance(below, dict) and isinstance(value, dict) and joins(below, value):
+            found[name] = _upon(below, value, joins)
         else:
             found[name] = value
     return found

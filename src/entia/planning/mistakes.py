@@ -18,15 +18,28 @@ from entia.planning import reading
 YES = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 """What YAML 1.1 takes for true and false, and YAML 1.2 for text."""
 
+ELSEWHERE = {"knn": "neighbours"}
+"""What others call some methods and probes, too unlike our names to be taken for a slip."""
+
 
 def unknown(given: Iterable[str], known: Iterable[str], before: str) -> Iterator[str]:
     """A mistake for each name that is not known."""
     known = list(known)
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or '(none)'}"
-            yield f"{before}{name}: unknown; {hint}"
+    yield from (f"{before}{name}: unknown; {hint(name, known)}" for name in given if name not in known)
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name that is not known: the nearest that is, or all that are."""
+    close = difflib.get_close_matches(name, known := list(known), n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or '(none)'}"
+
+
+def mapping(part: Any, place: str, told: list[str]) -> dict[str, Any]:
+    """A part that must be a mapping; an empty one, and the mistake told, where it is none."""
+    if isinstance(part, dict):
+        return typing.cast("dict[str, Any]", part)
+    told.append(f"{place}: {shown(part)} is not a mapping" + " ({} is one without entries)" * (part is None))
+    return {}
 
 
 def structs(kind: Any) -> dict[str, type[Struct]]:
@@ -80,7 +93,11 @@ def any_of(kinds: Iterable[Any], value: Any, path: str, partial: bool) -> list[s
 
 def tag(held: Mapping[str, type[Struct]], name: object, path: str) -> str | None:
     """The mistake in a name that chooses among structs, if there is one."""
-    return None if isinstance(name, str) and name in held else f"{path}: {shown(name)} is not one of {', '.join(held)}"
+    if isinstance(name, str) and name in held:
+        return None
+    meant = ELSEWHERE.get(str(name).lower(), str(name))
+    close = difflib.get_close_matches(meant, held, n=1)
+    return f"{path}: {shown(name)} is not one of {', '.join(held)}" + "".join(f"; did you mean {one}?" for one in close)
 
 
 def leaf(kind: Any, value: Any, path: str) -> Iterator[str]:

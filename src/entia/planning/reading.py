@@ -36,6 +36,8 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000
 """Characters that YAML forbids."""
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Those that an escape such as "\\0" can bring into a text, and that no table, page or terminal can show."""
+LIKE = "like"
+"""The key that names what a part is like (`planning.like`): wherever it stands, it holds names and nothing else."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -70,6 +72,13 @@ def plain(text: str) -> object:
             raise ValueError("a number out of range")
         return float(text)
     return text
+
+
+class Name(str):
+    """A name that `like` gives, and the line where it does."""
+
+    __slots__ = ("line",)
+    line: int
 
 
 class _Refused(Exception):
@@ -174,7 +183,9 @@ class _Document:
             if key in own or (merges and merged):
                 raise _Refused(f"{key!r} is given twice", mark)
             value = self.node(next(self.events), depth + 1)
-            if merges:
+            if key == LIKE:
+                own[key] = _names(value, mark)
+            elif merges:
                 under, merged = _laid(value, mark), True
             else:
                 own[key] = value
@@ -202,6 +213,17 @@ def _shown(event: Any) -> str:
     if found := _UNSEEN.search(event.value):
         raise _Refused(f"{found[0]!r} inside a text; leave it out", event.start_mark)
     return event.value
+
+
+def _names(value: Any, mark: yaml.Mark) -> list[Name]:
+    """What `like` brings: a name, or several."""
+    given = value if isinstance(value, list) else [value]
+    if not given or not all(isinstance(name, str) for name in given):
+        raise _Refused("like: takes a name, or a list of names", mark)
+    found = [Name(name) for name in given]
+    for name in found:
+        name.line = mark.line + 1
+    return found
 
 
 def _laid(value: Any, mark: yaml.Mark) -> dict[str, Any]:
