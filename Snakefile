@@ -1,4 +1,5 @@
 # Loads the plan, includes the rules, says what "all" is.
+import hashlib
 import json
 import math
 import os
@@ -11,29 +12,34 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 min_version("9.18")
-SOURCES = Path(workflow.basedir) / "src"
-# what lies beside params.yaml hides no module, here and in all that is started from here; all texts are UTF-8
+# The code, workflow/ and data/reported/ lie beside this file (an installed package holds it); the study, which is
+# params.yaml, data/ and reports/, lies in the working folder. What lies there hides no module, here and in all that is
+# started from here; all texts are UTF-8.
+HERE = Path(workflow.basedir)
+SOURCES = HERE / "src" if (HERE / "src/entia").is_dir() else HERE.parent
 sys.path[:] = [
     str(SOURCES),
-    *(path for path in sys.path if path and Path(path) != SOURCES.parent),
+    *(path for path in sys.path if path and Path(path) not in (HERE, Path.cwd())),
 ]
 os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
 from entia import config as configs, job as jobs, plan as plans
 from entia.artefacts import adopted, provenance
 from entia.running import trust
-from entia.system import machines
+from entia.system import home, machines
 
 RUNS = workflow.is_main_process and not workflow.dryrun
+DEPLOYED = bool(workflow.deployment_settings.deployment_method)
 try:
     trust.contents_not_times(("subset", "pretrain", "embed", "readout"))
-    if workflow.deployment_settings.deployment_method:
+    if DEPLOYED:
         machines.check_name(Path.cwd())
+    CODE = home.entry(alone=DEPLOYED)
     PLAN = plans.load("params.yaml")
     # without cells trained elsewhere: their readouts and logs are here, their weights are not (`entia adopt ARCHIVE`)
     TO_MAKE = adopted.to_make(PLAN, Path("data"))
     if RUNS:
         machines.check_writable(
-            [".", ".snakemake", "logs", "data", *Path("data").iterdir(), PLAN.folder]
+            [".", ".snakemake", "logs", "data", *Path("data").glob("*"), PLAN.folder]
         )
     if unknown := sorted(set(config) - {"max_minutes"}):
         raise configs.Problem(
@@ -81,7 +87,7 @@ onstart:
         and not DEPLOYED
         and sys.platform == "linux"
     ):
-        jobs.start()
+        jobs.start(CODE)
 
 
 onerror:
@@ -104,7 +110,7 @@ onerror:
             "--without",
             *undrawn,
         ]
-        subprocess.run(command, env={**os.environ, "PYTHONPATH": "src"})
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": CODE})
 
 
 rule all:

@@ -22,7 +22,7 @@ from entia.config import Problem
 from entia.forecast import cluster, overview
 from entia.reports import page
 from entia.stages import DATA
-from entia.system import faults, machines, streams
+from entia.system import faults, home, machines, streams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     pruning.add_argument("--yes", action="store_true", help="do not ask")
     pruning.add_argument("--other-scales", action="store_true", help="remove what other scales alone name, too")
     pruning.add_argument("--even-unsaved", action="store_true", help="remove what no DVC remote holds, too")
+    command("study", study, "make a folder a study of its own, to be changed: your images", ("folder", "a new one"))
+    command("where", where, "print the folder that holds the Snakefile")
     command(
         "show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path")
     )
@@ -361,6 +363,18 @@ def _report(found: plan.Plan, artefact: str) -> plan.Report:
             f"{artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}"
         )
     return found.reports[artefact]
+
+
+def study(arguments: argparse.Namespace) -> None:
+    """Makes a folder a study, and says how it is run."""
+    home.begin(Path(arguments.folder))
+    print(f"{arguments.folder}: params.yaml says where your images go and what is run. In that folder:")
+    print('  snakemake --snakefile "$(entia where)/Snakefile" --cores all')
+
+
+def where(arguments: argparse.Namespace) -> None:
+    """Prints the folder that holds the Snakefile."""
+    print(home.HOME)
 
 
 def show(arguments: argparse.Namespace) -> None:

@@ -3,9 +3,8 @@
 # A job runs the Python that runs Snakemake, on the modules that this file was read with; none of the working folder's
 # (-P) and none by a path in full, since a colon would end it. An environment or a container brings a Python of its own.
 # It is no part of a rule's own text, which every checkout and environment has in common.
-DEPLOYED = bool(workflow.deployment_settings.deployment_method)
 PYTHON = "python" if DEPLOYED else shlex.quote(sys.executable)
-WHERE = shlex.quote(os.path.relpath(SOURCES))
+WHERE = shlex.quote(CODE)
 # packages may come by PYTHONPATH too, but into an environment of its own nothing comes from outside
 MORE = "" if DEPLOYED else "${PYTHONPATH:+:$PYTHONPATH}"
 ENTIA = f'entia() {{ PYTHONPATH={WHERE}{MORE} exec {PYTHON} -P -m entia.job "$@"; }}'
@@ -139,8 +138,14 @@ def read_by(wildcards):
     return list(dict.fromkeys(files + logs))
 
 
+def reported(*papers):
+    """The SHA-256 of figures that others reported. As inputs they would have another path in each study."""
+    files = (home.REPORTED / f"{each}.csv" for each in papers)
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
 def drawn_by(drawer):
-    """All that fixes an artefact: what params.yaml says of it, its rows, the scale, and the code that draws it."""
+    """All that fixes an artefact: what params.yaml says of it, its rows, the scale, what others reported, and the code."""
 
     def parameter(wildcards):
         return json.dumps(
@@ -151,6 +156,7 @@ def drawn_by(drawer):
                     for row in PLAN.drawn(wildcards.artefact)
                 ],
                 "scale": PLAN.scale,
+                "reported": reported("diet", "multi_view"),
                 "code": provenance.fingerprint(drawer, "results"),
             },
             sort_keys=True,

@@ -10,7 +10,7 @@ from entia.artefacts.check import STAGES
 from entia.artefacts.current import parents
 from entia.config import Pretrain, Problem, Stage
 from entia.plan import Plan
-from entia.system import faults
+from entia.system import faults, home
 
 AT_ONCE = 500
 """Files named in one call: a command line's length has a limit."""
@@ -51,6 +51,8 @@ def _record(files: list[str]) -> None:
         "-P",
         "-m",
         "snakemake",
+        "--snakefile",
+        str(home.HOME / "Snakefile"),
         "--touch",
         "--forceall",
         "--cores",

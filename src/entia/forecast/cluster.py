@@ -10,9 +10,9 @@ from typing import Any
 from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
 from entia.forecast import estimate
 from entia.plan import Plan
-from entia.system import machines
+from entia.system import home, machines
 
-PROFILES = Path("workflow/profiles")
+PROFILES = home.HOME / "profiles"
 RULES = {Subset: "subset", Pretrain: "pretrain", Embed: "embed", Readout: "readout"}
 
 
@@ -33,7 +33,7 @@ class Profile:
 
 
 def read(name: str) -> Profile:
-    """The profile of a name below workflow/profiles, or in a folder. Raises `Problem` if there is none."""
+    """The profile of that name that comes with the Snakefile, or in a folder. Raises `Problem` if there is none."""
     import yaml
     import yte
 
