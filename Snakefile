@@ -1,5 +1,4 @@
 # Loads the plan, includes the rules, says what "all" is.
-import hashlib
 import json
 import math
 import os

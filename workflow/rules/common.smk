@@ -138,12 +138,6 @@ def read_by(wildcards):
     return list(dict.fromkeys(files + logs))
 
 
-def reported(*papers):
-    """The SHA-256 of figures that others reported. As inputs they would have another path in each study."""
-    files = (home.REPORTED / f"{each}.csv" for each in papers)
-    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-
-
 def drawn_by(drawer):
     """All that fixes an artefact: what params.yaml says of it, its rows, the scale, what others reported, and the code."""
 
@@ -156,7 +150,7 @@ def drawn_by(drawer):
                     for row in PLAN.drawn(wildcards.artefact)
                 ],
                 "scale": PLAN.scale,
-                "reported": reported("diet", "multi_view"),
+                "reported": home.reported("diet", "multi_view"),
                 "code": provenance.fingerprint(drawer, "results"),
             },
             sort_keys=True,

@@ -56,7 +56,7 @@ rule claims:
                 "rows": sorted(ROWS),
                 "scale": PLAN.scale,
                 "looks": PLAN.judging.looks,
-                "reported": reported("independent"),
+                "reported": home.reported("independent"),
                 "code": provenance.fingerprint("claims"),
             }
         ),

@@ -1,5 +1,6 @@
 """Where entia's own files are, and a folder of one's own to use them in: a study is not the code."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -27,6 +28,11 @@ def entry(alone: bool) -> str:
     new.symlink_to(PACKAGE)
     new.replace(LINK / PACKAGE.name)
     return str(LINK)
+
+
+def reported(*papers: str) -> list[str]:
+    """Each file's SHA-256: what a drawing depends on, since paths of what others reported differ between studies."""
+    return [hashlib.sha256((REPORTED / f"{each}.csv").read_bytes()).hexdigest() for each in papers]
 
 
 def commit(*more: Path) -> tuple[str, bool]:
