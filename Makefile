@@ -4,7 +4,7 @@ BIN := .venv/bin
 # where Python may not write bytecode, every process would compile all that it imports (PyTorch: 3 s)
 RUN := PATH="$$PWD/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=
 .DEFAULT_GOAL := all
-.PHONY: all test check benchmarks format lock plan pull prune clean help
+.PHONY: all test check benchmarks format lock plan pull prune record clean help
 
 all: .venv/ready  ## run the study of params.yaml on all cores; print its tables
 	@$(RUN) snakemake --cores all
@@ -26,7 +26,7 @@ format: .venv/ready  ## format all code
 	@$(RUN) ruff check --fix-only src tests benchmarks workflow
 	@$(RUN) snakefmt Snakefile workflow
 
-benchmarks: .venv/ready  ## speed beside peers, on this machine: about half an hour (reports/benchmarks/)
+benchmarks: .venv/ready  ## speed beside peers, on this machine: about half an hour (into reports/benchmarks/)
 	@for each in losses views step training readout startup sharing ratios; do \
 	  echo "$$each:"; $(RUN) python benchmarks/$$each.py || exit 1; done
 
@@ -39,6 +39,9 @@ pull: .venv/ready  ## fetch all that others computed and pushed (docs/sharing.md
 
 prune: .venv/ready  ## list what params.yaml no longer names in data/, and remove it if you say yes
 	@$(RUN) entia prune
+
+record: all  ## copy what make drew into recorded/, which git keeps (maintainers)
+	@$(RUN) entia record
 
 lock: .venv/ready  ## pin every version anew (maintainers)
 	$(RUN) uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -11,32 +11,37 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 min_version("9.18")
-SOURCES = Path(workflow.basedir) / "src"
-# what lies beside params.yaml hides no module, here and in all that is started from here; all texts are UTF-8
+# The code, workflow/ and data/reported/ lie beside this file (an installed package holds it); the study, which is
+# params.yaml, data/ and reports/, lies in the working folder. What lies there hides no module, here and in all that is
+# started from here; all texts are UTF-8.
+HERE = Path(workflow.basedir)
+SOURCES = HERE / "src" if (HERE / "src/entia").is_dir() else HERE.parent
 sys.path[:] = [
     str(SOURCES),
-    *(path for path in sys.path if path and Path(path) != SOURCES.parent),
+    *(path for path in sys.path if path and Path(path) not in (HERE, Path.cwd())),
 ]
 os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
 from entia import config as configs, job as jobs, plan as plans, sizes
 from entia.artefacts import adopted, provenance, recorded
 from entia.running import reasons, trust
-from entia.system import machines
+from entia.system import home, machines
 
 RUNS = workflow.is_main_process and not workflow.dryrun
+DEPLOYED = bool(workflow.deployment_settings.deployment_method)
 # what a subset holds, for the time and memory of jobs; whoever does a single job need not count
 HOLDS = sizes.counted if workflow.is_main_process else sizes.expected
 try:
     trust.contents_not_times(configs.KINDS)
     reasons.in_short()
-    if workflow.deployment_settings.deployment_method:
+    if DEPLOYED:
         machines.check_name(Path.cwd())
+    CODE = home.entry(alone=DEPLOYED)
     PLAN = plans.load("params.yaml")
     # without cells trained elsewhere: their readouts and logs are here, their weights are not (`entia adopt ARCHIVE`)
     TO_MAKE = adopted.to_make(PLAN, Path("data"))
     if RUNS:
         machines.check_writable(
-            [".", ".snakemake", "logs", "data", *Path("data").iterdir(), PLAN.folder]
+            [".", ".snakemake", "logs", "data", *Path("data").glob("*"), PLAN.folder]
         )
     if unknown := sorted(set(config) - {"max_minutes"}):
         raise configs.Problem(
@@ -85,7 +90,7 @@ onstart:
         and not DEPLOYED
         and sys.platform == "linux"
     ):
-        jobs.start()
+        jobs.start(CODE)
 
 
 onerror:
@@ -108,7 +113,7 @@ onerror:
             "--without",
             *undrawn,
         ]
-        subprocess.run(command, env={**os.environ, "PYTHONPATH": "src"})
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": CODE})
 
 
 rule all:

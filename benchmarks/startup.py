@@ -51,7 +51,7 @@ def once(arguments: list[str]) -> tuple[float, float, int]:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     os.chdir(ROOT)
-    job.start()
+    job.start("src")
     runs = lines()
     for arguments in runs.values():
         once(arguments)  # reads the files, and compiles what is not compiled yet

@@ -22,14 +22,15 @@ BARE = {"params.yaml"}
 SUFFIXES = {".py", ".md", ".yaml", ".toml", ".smk", ".lock", ".csv", ".cff", ".def", ".html", ".json", ".sh", ".dvc"}
 EXAMPLES = {"src/entia/losses/alignment.py", "reports/tables/mine.md", "list.sh"}
 """Files that a document has its reader make."""
-SEARCHED = ("src/entia", "workflow", "reports")
+SEARCHED = ("src/entia", "workflow", "recorded")
 """Where a file named without its folder may be."""
 MADE = [
     *(line.strip("/*") for line in (ROOT / ".gitignore").read_text("utf-8").splitlines() if line.startswith("/")),
-    *(f"reports/{scale}" for scale in plan.SCALES),
+    *(f"recorded/{scale}" for scale in plan.SCALES),
     ".snakemake",
+    "index.html",
 ]
-"""Folders and files that runs make; the laptop's reports alone, and some scales', are in git."""
+"""Folders and files that runs make, or `make record`; which scales are recorded is no matter of the documents' tests."""
 
 
 def sections() -> dict[str, set[str]]:

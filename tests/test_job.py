@@ -17,7 +17,7 @@ from entia import job, plan, stages
 from entia.system import machines
 
 pytestmark = pytest.mark.workflow
-STARTER = f"from entia import job; import os; job.start(); print(os.environ['{job.PLACE}'], flush=True); input()"
+STARTER = f"from entia import job; import os; job.start('src'); print(os.environ['{job.PLACE}'], flush=True); input()"
 
 
 @pytest.fixture

@@ -239,10 +239,10 @@ def test_a_lost_checkpoint_is_made_again_with_the_same_bytes(study):
     assert artefacts(study) == before
 
 
-def test_a_table_that_git_brought_is_made_from_nothing_when_asked_for_by_force(study):
-    for folder in ("data/subset", "data/checkpoints", "data/embeddings", "data/readouts", ".snakemake"):
+def test_one_table_is_made_from_nothing_as_in_a_fresh_clone(study):
+    for folder in ("data/subset", "data/checkpoints", "data/embeddings", "data/readouts", "reports", ".snakemake"):
         shutil.rmtree(study / folder)
-    made = jobs(study, "-f", "--", "reports/tables/MV-T1.csv")
+    made = jobs(study, "--", "reports/tables/MV-T1.csv")
     cells = 3 + BASELINES
     assert made == {"subset": 1, "pretrain": cells, "embed": cells, "readout": cells, "table": 1}
 

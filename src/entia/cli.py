@@ -20,9 +20,9 @@ from entia import config, plan, sizes, stages
 from entia.artefacts import adopted, check, current, packed, provenance, store
 from entia.config import Problem
 from entia.forecast import cluster, overview
-from entia.reports import page
+from entia.reports import page, record
 from entia.stages import DATA
-from entia.system import faults, machines, streams
+from entia.system import faults, home, machines, streams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     paging.add_argument("--without", nargs="*", default=[], metavar="ARTEFACT", help="what the last run did not draw")
     shown = ("artefact?", "its id; the first if none")
     _scale(command("results", results_, "print a table, and where everything lies", shown))
+    _scale(command("record", record_, "copy what was drawn into recorded/, which git keeps, with commit and machine"))
     command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
     adopting = "have Snakemake take up what was made without it: all that `check` calls current"
     command(
@@ -147,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     asking = command("why", why_, "say why artefacts would be made anew: which code, field or input has changed")
     _scale(asking)
     asking.add_argument("names", nargs="+", metavar="NAME", help="a cell, as above, its file, or an id such as MV-T1")
+    command("study", study, "make a folder a study of its own, to be changed: your images", ("folder", "a new one"))
+    command("where", where, "print the folder that holds the Snakefile")
     command(
         "show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path")
     )
@@ -249,17 +252,32 @@ def index(arguments: argparse.Namespace) -> None:
 
 
 def _assemble(found: plan.Plan, without: Set[str] = frozenset()) -> None:
-    speed = Path("reports/benchmarks/ratios.md")
-    text = page.html(
+    store.write_text(found.folder / "index.html", _page(found, found.folder, adopted.note(found, DATA), without))
+
+
+def _page(found: plan.Plan, folder: Path, note: str, without: Set[str] = frozenset()) -> str:
+    """The page as it stands in a folder; speed as measured here, else as recorded."""
+    measured = [folder / "ratios.md" for folder in (record.SPEED, record.FOLDER / record.SPEED.name)]
+    speed = next(filter(Path.exists, measured), measured[0])
+    return page.html(
         found,
         _tables(found, without),
         _figures(found, without),
         "" if "claims" in without else _drawn(found.folder / "claims.md"),
         speed.read_text(encoding="utf-8") if speed.exists() else "",
-        os.path.relpath(speed.parent, found.folder),
-        adopted.note(found, DATA),
+        os.path.relpath(speed.parent, folder),
+        note,
     )
-    store.write_text(found.folder / "index.html", text)
+
+
+def record_(arguments: argparse.Namespace) -> None:
+    """Copies what a run drew to where git keeps it, with the commit, machine and versions."""
+    found = plan.load(PARAMS, arguments.scale)
+    origin = record.origin(found, DATA)
+    record.speed()
+    target = record.record(found, origin, _page(found, record.FOLDER / found.scale, origin))
+    store.write_text(target / "metrics.json", _metrics(found))
+    print(f"{target}: {len(found.reports)} tables and figures, the verdicts and the page. {origin}")
 
 
 def results_(arguments: argparse.Namespace) -> None:
@@ -377,6 +395,18 @@ def why_(arguments: argparse.Namespace) -> None:
     print("\n".join(dict.fromkeys(line for name in arguments.names for line in asked.answer(name))))
 
 
+def study(arguments: argparse.Namespace) -> None:
+    """Makes a folder a study, and says how it is run."""
+    home.begin(Path(arguments.folder))
+    print(f"{arguments.folder}: params.yaml says where your images go and what is run. In that folder:")
+    print('  snakemake --snakefile "$(entia where)/Snakefile" --cores all')
+
+
+def where(arguments: argparse.Namespace) -> None:
+    """Prints the folder that holds the Snakefile."""
+    print(home.HOME)
+
+
 def show(arguments: argparse.Namespace) -> None:
     """Prints an artefact's header."""
     file = Path(arguments.file)
@@ -391,9 +421,12 @@ def show(arguments: argparse.Namespace) -> None:
 
 def metrics(arguments: argparse.Namespace) -> None:
     """Writes reports/metrics.json: by scale and artefact, the mean accuracy of each arm's last epochs."""
+    store.write_text(Path("reports/metrics.json"), _metrics(plan.load(PARAMS)))  # whatever the scale: dvc.yaml names it
+
+
+def _metrics(found: plan.Plan) -> str:
     from entia import results
 
-    found = plan.load(PARAMS)
     content: dict[str, dict[str, float]] = {}
     for artefact, rows in found.rows.items():
         if rows:
@@ -402,8 +435,7 @@ def metrics(arguments: argparse.Namespace) -> None:
                 last.assign(of=last["experiment"] + " " + last["arm"]).groupby("of", as_index=False)["accuracy"].mean()
             )
             content[artefact] = dict(zip(arms["of"], arms["accuracy"], strict=True))
-    text = json.dumps({found.scale: content}, sort_keys=True, indent=1) + "\n"
-    store.write_text(Path("reports/metrics.json"), text)  # one file whatever the scale: dvc.yaml names it
+    return json.dumps({found.scale: content}, sort_keys=True, indent=1) + "\n"
 
 
 def check_artefacts(arguments: argparse.Namespace) -> None:

@@ -23,15 +23,12 @@ import sys
 import threading
 import time
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from entia.system import streams
 
 PLACE = "ENTIA_JOBS"
 """The environment variable that names the socket on which copies are asked for."""
-SOURCE = os.path.relpath(Path(__file__).parent.parent)
-"""Where this very code is, from the working folder: a path in full may hold a colon, which ends an entry."""
 
 _snakemakes_end: list[Any] = []  # the process that is copied, and the pipe by which it sees Snakemake end
 
@@ -50,8 +47,11 @@ def main() -> None:
     cli.main()
 
 
-def start() -> None:
-    """From now on jobs of this process on this machine are done by copies; called by Snakemake before its first job."""
+def start(code: str) -> None:
+    """From now on jobs of this process on this machine are done by copies; called by Snakemake before its first job.
+
+    `code` is this very code as an entry of PYTHONPATH.
+    """
     name = f"entia-{secrets.token_hex(8)}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(f"\0{name}")  # in no folder: nothing to be left behind, whatever happens
@@ -62,15 +62,15 @@ def start() -> None:
                 [sys.executable, "-P", "-m", "entia.job", "--serve"],
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
-                env={**os.environ, **one_thread, "PYTHONPATH": _ours_first(), PLACE: str(listener.fileno())},
+                env={**os.environ, **one_thread, "PYTHONPATH": _first(code), PLACE: str(listener.fileno())},
             )
         )
     os.environ[PLACE] = name
 
 
-def _ours_first() -> str:
+def _first(code: str) -> str:
     """PYTHONPATH with this code before what it held: packages may come by it."""
-    return os.pathsep.join([SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.pathsep.join([code, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 # --- the job --------------------------------------------------------------------------------------------------------

@@ -3,9 +3,8 @@
 # A job runs the Python that runs Snakemake, on the modules that this file was read with; none of the working folder's
 # (-P) and none by a path in full, since a colon would end it. An environment or a container brings a Python of its own.
 # It is no part of a rule's own text, which every checkout and environment has in common.
-DEPLOYED = bool(workflow.deployment_settings.deployment_method)
 PYTHON = "python" if DEPLOYED else shlex.quote(sys.executable)
-WHERE = shlex.quote(os.path.relpath(SOURCES))
+WHERE = shlex.quote(CODE)
 # packages may come by PYTHONPATH too, but into an environment of its own nothing comes from outside
 MORE = "" if DEPLOYED else "${PYTHONPATH:+:$PYTHONPATH}"
 ENTIA = f'entia() {{ PYTHONPATH={WHERE}{MORE} exec {PYTHON} -P -m entia.job "$@"; }}'

@@ -8,7 +8,6 @@ wildcard_constraints:
 rule table:
     input:
         read_by,
-        reported=expand("data/reported/{papers}.csv", papers=("diet", "multi_view")),
     output:
         expand(REPORT["table"], artefact="{artefact}", ending=ENDINGS["table"]),
     log:
@@ -26,7 +25,6 @@ rule table:
 rule figure:
     input:
         read_by,
-        reported=expand("data/reported/{papers}.csv", papers=("diet", "multi_view")),
     output:
         expand(REPORT["figure"], artefact="{artefact}", ending=ENDINGS["figure"]),
     log:
@@ -45,7 +43,6 @@ rule claims:
     input:
         stored("readout"),
         [pattern for pattern in stored("pretrain") if pattern.endswith(".csv")],
-        reported="data/reported/independent.csv",
     output:
         REPORT["claims"],
         REPORT["verdicts"],

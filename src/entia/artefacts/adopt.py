@@ -8,7 +8,7 @@ from entia import config
 from entia.artefacts import adopted, check, store
 from entia.config import KINDS, Problem
 from entia.plan import Plan
-from entia.system import faults
+from entia.system import faults, home
 
 AT_ONCE = 500
 """Files named in one call: a command line's length has a limit."""
@@ -45,6 +45,8 @@ def _record(files: list[str]) -> None:
         "-P",
         "-m",
         "snakemake",
+        "--snakefile",
+        str(home.HOME / "Snakefile"),
         "--touch",
         "--forceall",
         "--cores",

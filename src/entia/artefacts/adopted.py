@@ -1,6 +1,6 @@
 """Cells that were trained elsewhere: their readouts and logs are here, their weights are not.
 
-`reports/SCALE/adopted.json` names them, with the commit, the machine and the code that made them; git keeps it beside
+`reports/SCALE/adopted.json` names them, with the commit, the machine and the code that made them; DVC carries it beside
 the tables drawn from them. What it names is never trained again unasked: delete a cell's readout, and it is.
 """
 

@@ -11,7 +11,6 @@ import gzip
 import io
 import math
 import shutil
-import subprocess
 import tarfile
 import tempfile
 import zlib
@@ -26,6 +25,7 @@ from entia.artefacts import adopted, check, provenance, store
 from entia.artefacts.adopted import Origin
 from entia.config import Config, Pretrain, Problem, Readout
 from entia.plan import SCALES, Plan
+from entia.system import home
 
 MANIFEST = "manifest.json"
 SMALL = 16 * 2**20
@@ -81,21 +81,12 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 def _here() -> Callable[[Pretrain], Origin]:
     """Says of a cell that it was made by today's code, on this machine."""
-    commit, machine = _git("rev-parse", "HEAD"), provenance.machine()
-    changed = bool(commit and _git("status", "--porcelain", "--", "src", "params.yaml"))
+    machine, (commit, changed) = provenance.machine(), home.commit(Path("params.yaml"))
 
     def origin(cell: Pretrain) -> Origin:
         return Origin(commit=commit, changed=changed, machine=machine, code=provenance.stage_code("pretrain", cell))
 
     return origin
-
-
-def _git(*arguments: str) -> str:
-    """What git says; nothing where there is no git, or no repository."""
-    if shutil.which("git") is None:
-        return ""
-    found = subprocess.run(["git", *arguments], capture_output=True, text=True)
-    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 # --- taking up ----------------------------------------------------------------------------------------------------

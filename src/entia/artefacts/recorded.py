@@ -13,6 +13,7 @@ import msgspec
 from entia.artefacts import provenance, store
 from entia.artefacts.nearest import differences, leaves
 from entia.plan import Plan
+from entia.system import home
 
 METADATA = Path(".snakemake/metadata")
 ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("pdf", "png", "svg")}
@@ -38,12 +39,14 @@ def fixed(plan: Plan, artefact: str) -> dict[str, Any]:
     """All that fixes an artefact beside its inputs: what params.yaml says of it, its rows, the scale and the code."""
     if artefact == CLAIMS:
         code = provenance.fingerprint("claims")
-        more = {"looks": list(plan.judging.looks), "code": code, "rows": sorted(rows(plan, artefact))}
+        more = {"looks": list(plan.judging.looks), "rows": sorted(rows(plan, artefact))}
+        reported = home.reported("independent")
     else:
         report = plan.reports[artefact]
         code = provenance.fingerprint("reports.tables" if report.table else "reports.figures", "results")
-        more = {"report": msgspec.to_builtins(report), "code": code, "rows": rows(plan, artefact)}
-    return {"scale": plan.scale, **more}
+        more = {"report": msgspec.to_builtins(report), "rows": rows(plan, artefact)}
+        reported = home.reported("diet", "multi_view")
+    return {"scale": plan.scale, "code": code, "reported": reported, **more}
 
 
 def parameter(plan: Plan, artefact: str) -> str:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,8 +11,9 @@ from entia import results
 from entia.claims.checks import Check, checks
 from entia.claims.judging import RULINGS, UNDECIDED, Reading, Verdict
 from entia.claims.power import MOST, Need
+from entia.system import home
 
-INDEPENDENT = Path("data/reported/independent.csv")
+INDEPENDENT = home.REPORTED / "independent.csv"
 """What others than the papers' authors published on the same questions, a row a number, each with its source."""
 
 NAMES = """

@@ -10,9 +10,9 @@ from typing import Any
 from entia.config import KINDS, Embed, Pretrain, Problem, Stage
 from entia.forecast import estimate
 from entia.plan import Plan
-from entia.system import machines
+from entia.system import home, machines
 
-PROFILES = Path("workflow/profiles")
+PROFILES = home.HOME / "profiles"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Profile:
 
 
 def read(name: str) -> Profile:
-    """The profile of a name below workflow/profiles, or in a folder. Raises `Problem` if there is none."""
+    """The profile of that name that comes with the Snakefile, or in a folder. Raises `Problem` if there is none."""
     import yaml
     import yte
 

@@ -4,8 +4,6 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
 # pyright: reportOperatorIssue=false, reportReturnType=false, reportGeneralTypeIssues=false, reportUnknownLambdaType=false
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -14,8 +12,9 @@ from entia.claims import tuning
 from entia.config import Problem
 from entia.planning import drawings
 from entia.planning.drawings import Report
+from entia.system import home
 
-REPORTED = (Path("data/reported/multi_view.csv"), Path("data/reported/diet.csv"))
+REPORTED = (home.REPORTED / "multi_view.csv", home.REPORTED / "diet.csv")
 UNKNOWN = "not known"
 CHOOSING = ("width_table", "held_out")  # tables that show a chosen weight
 NAMES = {
