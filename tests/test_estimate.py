@@ -148,7 +148,7 @@ def test_computed_memory_is_the_stated_sum():
     weights = nets.parameters_count(nets.build(of.encoder, of.projector, 1, 16, 0)) * 4
     slots = mib() - mib(optimizer=config.Optimizer(name="sgd"))
     assert slots == pytest.approx(weights)  # adam's second moment
-    images = 4000 * 28**2
+    images = machines.sizes(of.subset)[0] * 28**2
     kept = mib() - 4 * weights - images
     assert kept > 2 * 8 * 8 * 16**2 * 4  # at least the first feature maps of all views
     doubled = mib(batch=16) - 4 * weights - images
