@@ -330,7 +330,10 @@ def _plan(arguments: argparse.Namespace) -> None:
         print("\n".join(overview.commands(left, DATA, overview.current(DATA, provenance.stage_code), calibration)))
     elif arguments.profile is not None:
         given = calibration if arguments.calibration else None  # this machine's is none of a cluster's
-        print(overview.on_cluster(found, DATA, cluster.read(arguments.profile), arguments.gpus, given))
+        left = found.without(unknown)
+        print(overview.on_cluster(left, DATA, cluster.read(arguments.profile), arguments.gpus, given))
+        for why in dict.fromkeys(map(sizes.unknown, unknown)):
+            print(f"not in it: {why}")
     elif arguments.artefact is not None:
         _report(found, arguments.artefact)
         print(overview.cells(found, arguments.artefact, DATA, calibration))

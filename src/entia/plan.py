@@ -8,8 +8,8 @@ axis, and the block stands for the product of its axes (`layering`), over what i
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,6 +77,18 @@ class Plan:
     def of(self, stage: str) -> Mapping[str, Stage]:
         """The configs of one of `config.KINDS`, by name."""
         return getattr(self, f"{stage}s")
+
+    def without(self, unknown: Collection[Subset]) -> "Plan":
+        """The plan without the stages that read these images; its rows are as they are."""
+        embeds = {name: of for name, of in self.embeds.items() if not {of.on, of.pretrain.subset} & {*unknown}}
+        kept = {of.pretrain for of in embeds.values()}
+        return replace(
+            self,
+            subsets={name: of for name, of in self.subsets.items() if of not in unknown},
+            pretrains={name: of for name, of in self.pretrains.items() if of in kept},
+            embeds=embeds,
+            readouts={name: of for name, of in self.readouts.items() if config.name(of.embed) in embeds},
+        )
 
     def drawn(self, artefact: str) -> tuple[Row, ...]:
         """All that an artefact shows: its rows and their baselines."""
