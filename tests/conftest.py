@@ -25,7 +25,7 @@ if importlib.util.find_spec("beartype"):
     )
 
 
-SLOW = ("test_slurm", "test_dvc", "test_workflow", "test_running", "test_kubernetes", "test_job", "test_adopt")
+SLOW = ("test_slurm", "test_dvc", "test_workflow", "test_running", "test_job", "test_adopt")
 """Files that run the whole pipeline, the longest first: begun last, one of them would keep one core busy at the end."""
 
 
