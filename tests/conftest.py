@@ -25,16 +25,7 @@ if importlib.util.find_spec("beartype"):
     )
 
 
-SLOW = (
-    "test_slurm",
-    "test_dvc",
-    "test_workflow",
-    "test_running",
-    "test_kubernetes",
-    "test_job",
-    "test_adopt",
-    "test_study",
-)
+SLOW = ("test_slurm", "test_dvc", "test_workflow", "test_running", "test_job", "test_adopt", "test_study")
 """Files that run the whole pipeline, the longest first: begun last, one of them would keep one core busy at the end."""
 
 

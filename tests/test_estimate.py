@@ -1,20 +1,21 @@
 """Estimates: exact on what was measured, in proportion elsewhere, never silently another machine's."""
 
-import itertools
 import re
-from pathlib import Path
 
 import msgspec
 import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_config import trained
+from msgspec.structs import replace
+from test_config import cell, trained
 from test_workflow import make_study, run
 
-from entia import config, nets, plan, sizes
+from entia import config, plan
+from entia.artefacts import store
 from entia.forecast import calibrate, cluster, estimate, overview
-from entia.forecast.estimate import Calibration, Embedded, Estimate, Read, Trained
+from entia.forecast.estimate import Calibration, Estimate, Known
+from entia.planning import baselines
 from entia.system import machines
 
 START = {"subset": 1.0, "pretrain": 4.0, "embed": 4.0, "readout": 1.0, "report": 2.0, "job": 0.25}
@@ -26,179 +27,147 @@ def laptop() -> plan.Plan:
 
 
 def measured(found: plan.Plan, count: int | None = None) -> Calibration:
-    """A calibration in which the n-th shape takes n + 1 seconds a step."""
-    wanted = calibrate.study(found)
-    trained = [
-        Trained(shape=of, seconds=n + 1.0, images=of.batch, peak_mib=100.0 * (n + 1))
-        for n, of in enumerate(wanted.shapes[:count])
-    ]
-    embedded = {estimate.encoding(of): of for of in wanted.embeds}
+    """A calibration in which the n-th cell takes n + 1 seconds."""
+    cells = calibrate.unlike(found)[:count]
     return Calibration(
-        machine="Abacus, no GPU",
-        host="Abacus",
-        gpus=0,
-        places=2,
-        memory="computed",
-        torch="2.11",
-        code=calibrate.code(),
-        start=START,
-        written=0.0,
-        read=0.0,
-        trained=tuple(trained),
-        embedded=tuple(
-            Embedded(encoder=encoder, side=side, channels=channels, threads=threads, seconds=0.001)
-            for encoder, side, channels, threads in embedded
-        ),
-        readings=tuple(Read(probe=p, features=f, rows=n, seconds=0.5) for p, f, n, _ in wanted.probes),
-    )
+        machine="Abacus, no GPU", host="Abacus", gpus=0, places=2, torch="2.11", start=START,
+        known=tuple(Known(cell=of, seconds=n + 1.0, peak_mib=100.0 * (n + 1)) for n, of in enumerate(cells)),
+    )  # fmt: skip
 
 
-def test_a_measured_cell_takes_its_steps(laptop):
-    of = Estimate(measured(laptop))
-    for cell in trained(laptop):
-        (found,) = [part for part in of.calibration.trained if part.shape == estimate.shape(cell)]
-        assert of.is_measured(cell) and of.peak_mib(cell) == found.peak_mib
-        assert of.training(cell) == pytest.approx(estimate.steps(cell) * found.seconds)
-        assert of.seconds(cell) == pytest.approx(4 + of.training(cell))
-        assert Estimate(of.calibration, copied=True).seconds(cell) == pytest.approx(0.25 + of.training(cell))
+def of(calibration: Calibration) -> Estimate:
+    return Estimate(calibration.known, calibration.start)
+
+
+def test_a_measured_cell_takes_what_was_measured(laptop):
+    calibration = measured(laptop)
+    for known in calibration.known:
+        assert of(calibration).training(known.cell) == pytest.approx(known.seconds)
+        assert of(calibration).seconds(known.cell) == pytest.approx(4 + known.seconds)
+        assert of(calibration).like(known.cell).peak_mib == known.peak_mib
+
+
+def test_a_calibration_measures_every_encoder_and_all_cells_that_differ_in_speed(laptop):
+    known = {estimate.traits(of) for of in calibrate.unlike(laptop)}
+    assert known == {estimate.traits(of) for of in trained(laptop)} and len(known) < len(trained(laptop))
+    first = [estimate.traits(of)[0] for of in calibrate.unlike(laptop)]
+    encoders = {of.encoder for of in trained(laptop)}
+    assert set(first[: len(encoders)]) == encoders
 
 
 def test_an_untrained_cell_takes_one_pass_of_its_images(laptop):
-    of = Estimate(measured(laptop))
-    cells = [cell for cell in laptop.pretrains.values() if isinstance(cell.method, config.Untrained)]
-    assert {cell.encoder.name for cell in cells} == {"strided_resnet", "pixels"}
-    for cell in cells:
-        assert of.is_measured(cell)
-        assert of.training(cell) == pytest.approx(0.001 * estimate.counts(cell.subset)[0])
+    calibration = measured(laptop, count=1)
+    (one,) = calibration.known
+    for untrained in filter(baselines.is_one, laptop.pretrains.values()):
+        images, side = machines.sizes(untrained.subset)
+        once = images * machines.network(untrained.encoder, untrained.augmentation.size or side)
+        assert of(calibration).training(untrained) == pytest.approx(once / estimate.work(one.cell) * one.seconds)
 
 
-def test_what_was_not_measured_is_scaled_by_multiply_adds(laptop):
-    of = Estimate(measured(laptop, count=1))
-    (one,) = of.calibration.trained
-    wide = msgspec.structs.replace(one.shape, views=2 * one.shape.views, epochs=3)
-    assert not of.is_measured(wide)
-    an_image = one.seconds / one.images
-    ratio = machines.work(wide) / machines.work(one.shape) / 3
-    assert ratio == pytest.approx(2)
-    assert of.training(wide) == pytest.approx(estimate.steps(wide) * wide.batch * an_image * ratio)
-    assert of.peak_mib(wide) == pytest.approx(2 * one.peak_mib)
+@given(st.integers(2, 9), st.integers(1, 9), st.sampled_from([0.25, 0.5, 1.0]))
+def test_what_was_not_measured_is_scaled_by_multiply_adds(views, epochs, fraction):
+    one = cell(views=2, epochs=1)
+    more = cell(views=views, epochs=epochs, subset=replace(one.subset, fraction=fraction))
+    ratio = views / 2 * epochs * fraction / one.subset.fraction
+    assert Estimate([Known(cell=one, seconds=3.0, peak_mib=1.0)]).training(more) == pytest.approx(3 * ratio)
 
 
-def test_seeds_and_weights_share_a_shape_and_what_costs_time_has_its_own(laptop):
-    cell = next(c for c in laptop.pretrains.values() if isinstance(c.method, config.BarlowTwins))
-    change = msgspec.structs.replace
-    same = [
-        change(cell, seed=7),
-        change(cell, epochs=99),
-        change(cell, method=change(cell.method, weight=0.3)),
-        change(cell, subset=change(cell.subset, fraction=0.5)),
+def test_a_head_with_a_row_an_image_counts():
+    diet = cell(method=config.Diet(), subset=config.Subset(dataset="mnist5k"))
+    numbers = machines.sizes(diet.subset)[0] * diet.projector.width
+    more = estimate.work(diet) - estimate.work(replace(diet, method=config.SimCLR()))
+    seen = machines.sizes(diet.subset)[0] * diet.epochs * diet.views
+    assert more == pytest.approx(3 * seen * numbers / 1e9)
+
+
+def test_a_cell_is_scaled_from_the_one_most_like_it():
+    """The encoder before the precision before the method before the work."""
+    one = cell(views=2)
+    other = replace(one, encoder=config.Encoder(name="narrow_resnet", width=16))
+    ordered = [
+        replace(one, seed=9, method=config.BarlowTwins(weight=0.3)),
+        replace(one, views=3),
+        replace(one, method=config.VICReg()),
+        replace(one, precision="bfloat16"),
+        other,
     ]
-    other = [
-        change(cell, views=cell.views + 1),
-        change(cell, batch=cell.batch + 1),
-        change(cell, projector=change(cell.projector, width=cell.projector.width + 1)),
-        change(cell, method=change(cell.method, form="view_mean")),
-        change(cell, precision="bfloat16"),
-    ]
-    assert {config.key(estimate.shape(of)) for of in same} == {config.key(estimate.shape(cell))}
-    assert len({config.key(estimate.shape(of)) for of in (cell, *other)}) == 1 + len(other)
+    for n in range(len(ordered)):
+        known = [Known(cell=of, seconds=1.0, peak_mib=0.0) for of in reversed(ordered[n:])]
+        assert Estimate(known).like(one).cell == ordered[n]
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=6), st.integers(1, 3))
-def test_a_makespan_is_within_its_bounds(seconds, places):
-    """Graham 1969: the longest first ends within 4/3 − 1/(3 places) of the best, which these lists let us try out."""
-    found = estimate.makespan(seconds, places)
-    least = max(sum(seconds) / places, max(seconds))
-    assert least - 1e-9 <= found <= sum(seconds) + 1e-9
-    tried = (
-        max(sum(s for s, at in zip(seconds, where, strict=True) if at == place) for place in range(places))
-        for where in itertools.product(range(places), repeat=len(seconds))
-    )
-    assert found <= (4 / 3 - 1 / (3 * places)) * min(tried) + 1e-9
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=6), st.integers(1, 3))
+def test_a_study_takes_at_least_its_longest_cell_and_its_share_of_all(epochs, places):
+    cells = [cell(seed=seed, epochs=count) for seed, count in enumerate(epochs)]
+    an_epoch = Estimate([Known(cell=cell(epochs=1), seconds=1.0, peak_mib=0.0)])
+    assert estimate.whole(cells, an_epoch, places) == pytest.approx(max(sum(epochs) / places, max(epochs)))
 
 
-def test_image_counts_are_those_of_the_packed_digits():
-    from entia import datasets
-
-    for dataset, limit in (("mnist5k", 900), ("optdigits", None)):
-        subset = config.Subset(dataset=dataset, limit=limit, fraction=0.5)
-        parts = datasets.pack(subset, datasets.read(dataset, Path("/nowhere")))
-        assert estimate.counts(subset) == (len(parts.train), len(parts.validation), len(parts.test))
-        assert parts.train.pixels.shape[1] == estimate.channels(subset)
+def test_a_readout_takes_longer_where_its_probe_is_trained(laptop):
+    found = {**laptop.readouts, **plan.load(ROOT / "params.yaml", "paper").readouts}.values()
+    each = {readout: Estimate([], START).seconds(readout) for readout in found}
+    assert {seconds for readout, seconds in each.items() if not machines.is_trained(readout)} == {1.0}
+    assert min(seconds for readout, seconds in each.items() if machines.is_trained(readout)) > 1
 
 
-def test_computed_memory_is_the_stated_sum():
-    """Without a projector, of an encoder whose kept tensors can be counted by hand from PyTorch's own graph."""
-    of = config.Pretrain(
-        subset=config.Subset(dataset="mnist5k"),
-        augmentation=config.Augmentation(size=16),
-        encoder=config.Encoder(name="narrow_resnet", width=8),
-        projector=config.Projector(width=32),
-        method=config.VICReg(),
-        optimizer=config.Optimizer(),
-        views=2,
-        epochs=1,
-        batch=8,
-    )
+# --- logs -----------------------------------------------------------------------------------------------------------
 
-    def mib(**changed) -> float:
-        return calibrate.computed_mib(msgspec.structs.replace(of, **changed)) * 2**20
 
-    weights = nets.parameters_count(nets.build(of.encoder, of.projector, 1, 16, 0)) * 4
-    slots = mib() - mib(optimizer=config.Optimizer(name="sgd"))
-    assert slots == pytest.approx(weights)  # adam's second moment
-    images = machines.sizes(of.subset)[0] * 28**2
-    kept = mib() - 4 * weights - images
-    assert kept > 2 * 8 * 8 * 16**2 * 4  # at least the first feature maps of all views
-    doubled = mib(batch=16) - 4 * weights - images
-    assert doubled == pytest.approx(2 * kept)
-    assert mib(precision="bfloat16") - 4 * weights - images == pytest.approx(kept / 2)
+def log(folder, of: config.Pretrain, **fields) -> None:
+    row = {"epoch": 1, "loss": 1.0, "seconds": 30.0, "warmup_seconds": 5.0, "peak_mib": 7, "machine": "Abacus"}
+    store.log_path(folder, of).parent.mkdir(exist_ok=True)
+    store.write_log(store.log_path(folder, of), [row | fields, row | {"epoch": 2} | fields])
+
+
+def test_runs_that_ended_on_the_calibrated_machine_count_before_its_calibration(tmp_path, laptop):
+    calibration = msgspec.structs.replace(measured(laptop), machine="Abacus")
+    first, second, third, *_ = trained(laptop)
+    log(tmp_path, first)
+    log(tmp_path, second, machine="Pascaline")
+    log(tmp_path, third, diverged="epoch 2")
+    assert [known.cell for known in estimate.finished(laptop.pretrains.values(), tmp_path, "Abacus")] == [first]
+    found = overview.of_machine(calibration, laptop, tmp_path)
+    assert found.training(first) == pytest.approx(70) and found.like(first).peak_mib == 7
+    text = overview.artefacts(laptop, tmp_path, calibration, "")
+    assert f"from 1 cells trained on this machine and a few steps of {len(calibration.known)}" in text
 
 
 # --- a cluster ------------------------------------------------------------------------------------------------------
 
 
-def test_a_profile_is_read_with_its_groups_and_limits(monkeypatch):
+def test_a_profile_is_read_with_its_limits(monkeypatch):
     monkeypatch.chdir(ROOT)
     slurm = cluster.read("slurm")
-    assert slurm.jobs == 100 and slurm.max_minutes == 1440 and slurm.together == {"readouts": 20}
-    assert slurm.groups["figure"] == slurm.groups["index"] == "drawings"
+    assert slurm.jobs == 100 and slurm.max_minutes == 1440
     assert cluster.read("workflow/profiles/slurm") == slurm
     assert (cluster.read("default").gpus or 0) >= 1
     with pytest.raises(config.Problem, match="nowhere: no profile of that name .*; known: default, .*slurm"):
         cluster.read("nowhere")
 
 
-def test_jobs_are_cut_by_the_limit_and_gathered_by_groups(laptop):
-    profile = cluster.Profile(
-        "tried", jobs=10, max_minutes=1.0, groups={"readout": "r", "table": "d", "figure": "d", "claims": "d", "index": "d"},
-        together={"r": 20},
-    )  # fmt: skip
-    of = Estimate(measured(laptop))
+def test_jobs_are_cut_by_the_limit(laptop):
+    known = of(measured(laptop))
     left = [stage for step in ("subset", "pretrain", "embed", "readout") for stage in laptop.of(step).values()]
-    lines = {line.rule: line for line in cluster.lines(laptop, left, profile, of)}
+    lines = {line.rule: line for line in cluster.lines(laptop, left, cluster.Profile("tried", 10, None, 0.1), known)}
     cells = list(laptop.pretrains.values())
-    assert lines["pretrain"].submissions == sum(-(-of.seconds(cell) // 60) for cell in cells)
-    assert lines["pretrain"].hours == pytest.approx(sum(map(of.seconds, cells)) / 3600)
-    assert lines["readout"].submissions == -(-len(laptop.readouts) // 20)
-    assert [lines[rule].submissions for rule in ("table", "figure", "claims", "index")] == [1, 0, 0, 0]
-    one, many = (cluster.hours(left, gpus, of) for gpus in (1, 10**6))
-    trained = [stage for stage in left if isinstance(stage, config.Pretrain | config.Embed)]
-    assert one == pytest.approx(sum(map(of.seconds, trained)) / 3600)
-    assert many == pytest.approx(max(estimate.chains(trained, of)) / 3600)
+    assert lines["pretrain"].jobs == sum(-(-known.seconds(cell) // 6) for cell in cells) > len(cells)
+    assert lines["pretrain"].hours == pytest.approx(sum(map(known.seconds, cells)) / 3600)
+    assert lines["drawing"].left == len(laptop.reports) + 2
+    assert lines["all"].jobs == sum(line.jobs for rule, line in lines.items() if rule != "all")
+    assert lines["readout"].hours == lines["subset"].hours == 0
 
 
 def test_the_papers_grid_is_planned_for_a_cluster(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     found = plan.load("params.yaml", "paper")
-    found = found.without([subset for subset in found.subsets.values() if sizes.expected(subset).train is None])
-    assert found.pretrains and not any(of.subset.dataset.startswith("image_folder") for of in found.pretrains.values())
     for calibration in (None, measured(found)):
         text = overview.on_cluster(found, tmp_path, cluster.read("slurm"), 8, calibration)
         assert re.search(rf"^pretrain +{len(found.pretrains):,} +{len(found.pretrains):,} ", text, flags=re.M)
         assert "on 8 GPUs (--gpus)" in text
         assert ("rests on multiply-adds" in text) == (calibration is None)
+    text = overview.on_cluster(found, tmp_path, cluster.Profile("own"), None, None)
+    assert "until all is done: give --gpus N" in text
 
 
 # --- as a user runs it ----------------------------------------------------------------------------------------------
@@ -225,20 +194,19 @@ def test_a_calibration_that_cannot_be_read_is_not_called_another_versions(tmp_pa
 
 
 @pytest.mark.workflow
-def test_a_calibration_by_the_real_command_is_of_this_machine_and_of_every_shape(tmp_path):
+def test_a_calibration_by_the_real_command_foretells_a_training_within_a_factor(tmp_path):
     folder = make_study(tmp_path)
     assert "no times: `entia calibrate`" in run(folder, "entia", "plan").stdout
     run(folder, "entia", "calibrate", "--seconds", "30", "--at-once", "1")
     found = estimate.load(folder / "data/calibration.json")
-    cells = plan.load(folder / "params.yaml").pretrains.values()
-    assert overview.is_here(found) and all(Estimate(found).is_measured(cell) for cell in cells)
-    for cell in cells:  # not even a slow machine is out by a thousand
-        assert 1e-3 < Estimate(found).training(cell) < 1e3
-    assert found.start["job"] < found.start["pretrain"]
-    text = run(folder, "entia", "plan").stdout
-    assert "the whole study:" in text and "off: measured" not in text
-    name = next(iter(plan.load(folder / "params.yaml").pretrains))
-    run(folder, "entia", "subset", next(iter(plan.load(folder / "params.yaml").subsets)))
+    study = plan.load(folder / "params.yaml")
+    assert overview.is_here(found) and found.start["job"] < found.start["pretrain"]
+    assert {estimate.traits(known.cell) for known in found.known} == {estimate.traits(of) for of in trained(study)}
+    assert "the whole study:" in run(folder, "entia", "plan").stdout
+    name, one = next(iter(study.pretrains.items()))
+    run(folder, "entia", "subset", next(iter(study.subsets)))
     run(folder, "entia", "pretrain", name)
-    text = run(folder, "entia", "plan").stdout
-    assert "of the 1 cells trained on this machine" in text
+    assert "from 1 cells trained on this machine" in run(folder, "entia", "plan").stdout
+    took = estimate.logged(one, store.read_log(store.log_path(folder / "data", one))).seconds
+    # of some tenths of a second, on a machine that does something else as well
+    assert 1 / 8 < of(found).training(one) / took < 8

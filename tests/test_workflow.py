@@ -170,8 +170,8 @@ def test_a_change_of_params_reruns_what_has_it_and_what_follows(case, study):
 
 
 EDITS = {
-    "losses/redundancy": ("    x = _standardise(", "    _ = weight\n    x = _standardise("),
-    "losses/contrastive": ("    x = F.normalize(", "    _ = form\n    x = F.normalize("),
+    "losses/redundancy": ("    x = _standardise(", "    _ = of\n    x = _standardise("),
+    "losses/contrastive": ("    x = F.normalize(", "    _ = of\n    x = F.normalize("),
     "readout": ("    for problem in problems:\n", "    _ = classes\n    for problem in problems:\n"),
     "reports/figures": (
         "    lost, rows = results.diverged(rows)",

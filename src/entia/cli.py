@@ -327,7 +327,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         calibration, about = None, f"no times: {sizes.unknown(unknown[0])}"
     if arguments.commands:
         left = adopted.to_make(found, DATA)
-        print("\n".join(overview.commands(left, DATA, overview.current(DATA, provenance.stage_code), calibration)))
+        print("\n".join(overview.commands(left, DATA, calibration)))
     elif arguments.profile is not None:
         given = calibration if arguments.calibration else None  # this machine's is none of a cluster's
         left = found.without(unknown)
@@ -348,9 +348,9 @@ def calibrate_(arguments: argparse.Namespace) -> None:
     found = plan.load(PARAMS, arguments.scale)
     places = arguments.at_once or cluster.places(found)
     print(f"{places} processes measure for about {arguments.seconds} s ...", file=sys.stderr, flush=True)
-    measured = calibrate.calibrate(found, places, arguments.seconds)
+    measured = calibrate.calibrate(PARAMS, found, places, arguments.seconds)
     store.write_text(CALIBRATION, msgspec.json.format(msgspec.json.encode(measured)).decode() + "\n")
-    print(f"{CALIBRATION}: {measured.machine}, {len(measured.trained)} shapes of cells; `entia plan` shows times now")
+    print(f"{CALIBRATION}: {measured.machine}, {len(measured.known)} cells tried; `entia plan` shows times now")
 
 
 def adopt_(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Closed forms and toys of the papers' theory, in NumPy alone, to be drawn by `figures`.
+"""Closed forms and toys of the papers' theory, to be drawn by `figures`.
 
 Four figures rest on this module: gradient descent on the penalised multi-view loss (MV-F7), the spectrum of a sampled
 augmentation graph (MV-F8), and DIET's linear model, its optimum and its predicted interactions (DIET-F4, DIET-F5).
@@ -16,6 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.optimize import minimize
+from scipy.sparse.csgraph import connected_components
+from scipy.special import log_softmax
 
 Objective = Callable[[Float[np.ndarray, "output input"]], tuple[float, Float[np.ndarray, "output input"]]]
 """A loss of the linear model M = W V: its value at M and its gradient there."""
@@ -43,13 +46,8 @@ class Trajectory(NamedTuple):
         return (self.amplitude > threshold).sum(axis=1)
 
 
-def survives(beta: float, eigenvalue: Float[np.ndarray, "*mode"] | float) -> np.ndarray | np.bool:
-    """Whether an eigenfunction of T is learned at all: β > (1 − λ)² / 2. Derived from `penalised_loss` by us."""
-    return np.less((1 - np.asarray(eigenvalue)) ** 2, 2 * beta)
-
-
 def amplitude(beta: float, eigenvalue: Float[np.ndarray, "*mode"] | float) -> Float[np.ndarray, "*mode"] | np.float64:
-    """The learned amplitude of an eigenfunction of T: the root of 1 − (1 − λ)² / (2β), 0 if it does not survive."""
+    """The learned amplitude of an eigenfunction of T: the root of 1 − (1 − λ)² / (2β), or 0. Derived by us."""
     return np.sqrt(np.maximum(0.0, 1 - (1 - np.asarray(eigenvalue)) ** 2 / (2 * beta)))
 
 
@@ -110,16 +108,6 @@ def _trajectory(step: Int[np.ndarray, " record"], c: Float[np.ndarray, "record m
     energy = (c**2).sum(axis=2)
     alignment = (inside * alive).sum(axis=1) / alive.sum(axis=1)
     return Trajectory(step, strength, energy, alignment, energy[:, :width].sum(axis=1) / energy.sum(axis=1))
-
-
-def view_noise(views: int) -> float:
-    """Mean squared distance of a view from the mean of the m − 1 others, over the variance of a view: m / (m − 1).
-
-    Variance is that of one image's views, and the distance sums over the same dimensions. ValueError below two views.
-    """
-    if views < 2:
-        raise ValueError(f"views: {views} leaves no other view to average; take 2 or more")
-    return views / (views - 1)
 
 
 # The augmentation graph of four blocks: two classes × two styles (MV-F8)
@@ -219,13 +207,8 @@ def graph_spectrum(adjacency: Float[np.ndarray, "node node"]) -> GraphSpectrum:
 
 
 def _largest_piece(adjacency: Float[np.ndarray, "node node"]) -> Int[np.ndarray, " member"]:
-    reach = (adjacency > 0) | np.eye(len(adjacency), dtype=bool)
-    while True:
-        # float32 because NumPy multiplies booleans without BLAS; the counts only need to stay above zero.
-        further = reach.astype(np.float32) @ reach.astype(np.float32) > 0
-        if (further == reach).all():
-            return np.flatnonzero(reach[reach.sum(axis=1).argmax()])
-        reach = further
+    _, piece = connected_components(adjacency, directed=False)
+    return np.flatnonzero(piece == np.bincount(piece).argmax())
 
 
 def subsampled_spectra(
@@ -332,22 +315,14 @@ def cross_entropy(inputs: Float[np.ndarray, "input datum"], smoothing: float) ->
 
     The target gives 1 − a + a/N to the datum's own index and a/N to each other.
     """
-    targets = _targets(smoothing, inputs.shape[1])
+    count = inputs.shape[1]
+    targets = (1 - smoothing) * np.eye(count) + smoothing / count
 
     def objective(m: np.ndarray) -> tuple[float, np.ndarray]:
-        log_p = _log_softmax(m @ inputs)
+        log_p = log_softmax(m @ inputs, axis=0)
         return -float((targets * log_p).sum()) / len(targets), (np.exp(log_p) - targets) @ inputs.T / len(targets)
 
     return objective
-
-
-def _targets(smoothing: float, count: int) -> Float[np.ndarray, "index datum"]:
-    return (1 - smoothing) * np.eye(count) + smoothing / count
-
-
-def _log_softmax(logits: Float[np.ndarray, "index datum"]) -> Float[np.ndarray, "index datum"]:
-    shifted = logits - logits.max(axis=0)
-    return shifted - np.log(np.exp(shifted).sum(axis=0))
 
 
 def train(
@@ -417,39 +392,27 @@ def logit_gap(smoothing: float, count: int, size: int = 1) -> float:
     return math.log1p(count * (1 - smoothing) / (smoothing * size)) if smoothing else math.inf
 
 
-def smoothed_optimum(inputs: Float[np.ndarray, "input datum"], smoothing: float, iterations: int = 50) -> Optimum:
-    """The minimum of `cross_entropy` over every linear map, by Newton's method: the problem is convex.
+def smoothed_optimum(inputs: Float[np.ndarray, "input datum"], smoothing: float) -> Optimum:
+    """The minimum of `cross_entropy` over every linear map, by BFGS: the problem is convex.
 
     Equals `floor` where the distinct inputs are linearly independent. The map has columns summing to zero and vanishes
-    off the inputs' span: what the loss leaves open. ValueError without smoothing, where no finite map is best;
-    RuntimeError if Newton's method has not settled.
+    off the inputs' span: what the loss leaves open. ValueError without smoothing, where no finite map is best.
     """
     if smoothing <= 0:
         raise ValueError(f"smoothing: {smoothing} has no finite optimum; take a number above 0")
     basis, strength, codes = np.linalg.svd(inputs, full_matrices=False)
     rank = int((strength > strength[0] * max(inputs.shape) * np.finfo(inputs.dtype).eps).sum())
-    # Newton's method does not mind the scale of its coordinates; orthonormal ones keep the Hessian well conditioned.
-    objective, codes = cross_entropy(codes[:rank], smoothing), codes[:rank]
-    m = np.zeros((inputs.shape[1], rank))
-    for _ in range(iterations):
-        loss, gradient = objective(m)
-        newton = np.linalg.solve(_hessian(m, codes), gradient.ravel()).reshape(m.shape)
-        decrement = float((newton * gradient).sum())
-        if decrement < 1e-18:
-            return Optimum(m / strength[:rank] @ basis[:, :rank].T, loss)
-        size = 1.0
-        while objective(m - size * newton)[0] > loss - size * decrement / 4 + 1e-15 * loss:
-            size /= 2
-        m = m - size * newton
-    raise RuntimeError(f"Newton's method has not settled in {iterations} iterations; give it more")
+    shape = inputs.shape[1], rank
+    objective = cross_entropy(codes[:rank], smoothing)  # in orthonormal coordinates, in which it is well conditioned
 
+    def flat(m: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, gradient = objective(m.reshape(shape))
+        return loss, gradient.ravel()
 
-def _hessian(m: Float[np.ndarray, "index code"], codes: Float[np.ndarray, "code datum"]) -> Float[np.ndarray, "n n"]:
-    """Of `cross_entropy`, plus a multiple of the direction it leaves open: a constant added to all logits."""
-    count = codes.shape[1]
-    p = np.exp(_log_softmax(m @ codes))
-    curvature = np.einsum("in,ij->nij", p, np.eye(count)) - np.einsum("in,jn->nij", p, p) + 1 / count
-    return np.einsum("nij,an,bn->iajb", curvature, codes, codes, optimize=True).reshape(m.size, m.size) / count
+    found = minimize(flat, np.zeros(math.prod(shape)), jac=True, method="BFGS", options={"gtol": 1e-10})
+    if np.abs(found.jac).max() > 1e-8:
+        raise RuntimeError(f"no optimum: {found.message}")
+    return Optimum(found.x.reshape(shape) / strength[:rank] @ basis[:, :rank].T, float(found.fun))
 
 
 def clusters(

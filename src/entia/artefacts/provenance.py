@@ -19,7 +19,7 @@ from entia.config import Stage
 HERE = Path(__file__).parent.parent
 LIBRARIES = (
     "entia", "torch", "torchvision", "numpy", "scipy", "h5py", "pandas", "matplotlib", "safetensors", "timm",
-    "pillow",
+    "pillow", "scikit-learn",
 )  # fmt: skip
 BESIDE = (
     "artefacts", "forecast", "running", "system", "planning.reading", "planning.mistakes", "planning.layering",

@@ -1,67 +1,35 @@
-"""What a study takes, before any of it runs: seconds and GPU memory, from a calibration of one machine.
+"""What a study takes, before any of it runs: seconds and memory.
 
-A calibration holds what was measured there (`calibrate`): a training step by the cell's shape, embedding by encoder,
-reading out by probe, and a process's start by stage. A cell is its start and steps × a step. What was not measured is
-scaled from the measured shape most like it, by multiply-adds.
+Known is what the training of some runs takes on one machine: of those that ended there, by their logs, and of those
+that `calibrate` took a few steps of. Any other is scaled from the known one most like it, by multiply-adds. Embedding
+goes as fast as the run's own training, multiply-add for multiply-add, and a probe is trained at a core's speed.
 """
 
-import heapq
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import msgspec
 
 from entia import config
-from entia.config import (
-    AdamProbe,
-    Config,
-    Embed,
-    Encoder,
-    Logistic,
-    MLPProbe,
-    Neighbours,
-    Pretrain,
-    Probe,
-    Problem,
-    Readout,
-    Ridge,
-    Stage,
-    Subset,
-    Untrained,
-)
-from entia.sizes import counted, expected, known
+from entia.artefacts import provenance, store
+from entia.config import AdamProbe, Config, Embed, MLPProbe, Pretrain, Problem, Readout, Stage, cell_of, embedded
+from entia.planning import baselines
+from entia.sizes import counted, known
 from entia.system import faults, machines
 
+CORE = 20
+"""10⁹ multiply-adds a second, a core's."""
 
-class Trained(Config, frozen=True):
-    """A training step, views and update included."""
 
-    shape: Pretrain
+class Known(Config, frozen=True):
+    """What a run's whole training takes, and MiB at its peak: of a GPU, or without one of the process."""
+
+    cell: Pretrain
     seconds: float
-    images: int
-    """In the batch that was measured; less than the shape's where a whole one would have taken too long."""
     peak_mib: float
-
-
-class Embedded(Config, frozen=True):
-    """One view of one image through an encoder, in evaluation mode."""
-
-    encoder: Encoder
-    side: int
-    channels: int
-    threads: int
-    seconds: float
-
-
-class Read(Config, frozen=True):
-    """A probe fitted and scored on one epoch's embeddings, with their spectrum."""
-
-    probe: Probe
-    features: int
-    rows: int
-    seconds: float
 
 
 class Calibration(Config, frozen=True):
@@ -72,18 +40,11 @@ class Calibration(Config, frozen=True):
     host: str
     gpus: int
     places: int
-    memory: Literal["measured", "computed"]
     torch: str
-    code: str
     start: dict[str, float]
     """Seconds until a process has imported what its stage needs; `report`: a table or figure; `job`: a copy of a
-    process that has (`entia.job`), until it knows its stage, a GPU's start included."""
-    written: float
-    """Seconds a MiB of embeddings, compressed; `read` back likewise."""
-    read: float
-    trained: tuple[Trained, ...]
-    embedded: tuple[Embedded, ...]
-    readings: tuple[Read, ...]
+    process that has (`entia.job`), until it knows its stage."""
+    known: tuple[Known, ...]
 
 
 def load(path: Path) -> Calibration:
@@ -100,237 +61,116 @@ def load(path: Path) -> Calibration:
         ) from error
 
 
-# --- shapes and counts --------------------------------------------------------------------------------------------
+def finished(cells: Iterable[Pretrain], data: Path, machine: str) -> list[Known]:
+    """What the runs took whose every epoch was trained on one machine, if they did not diverge; no baseline's."""
+    found: list[Known] = []
+    for cell in cells:
+        file = store.log_path(data, cell)
+        if not baselines.is_one(cell) and faults.is_there(file):
+            rows = store.read_log(file)
+            here = {provenance.model(row["machine"]) for row in rows} == {provenance.model(machine)}
+            if here and not rows[-1].get("diverged"):
+                found.append(logged(cell, rows))
+    return found
 
 
-def shape(cell: Pretrain) -> Pretrain:
-    """The cell without what costs no time: seeds, weights, rates, epochs, and which images it has.
-
-    How many there are matters to a method that has a head for them.
-    """
-    method = cell.method
-    numbers = {name: 0.5 for name in method.__struct_fields__ if type(getattr(method, name)) is float}
-    subset = config.Subset(dataset=cell.subset.dataset, side=cell.subset.side)
-    if isinstance(method, config.Diet | config.SDiet):
-        subset = msgspec.structs.replace(cell.subset, seed=0, balanced=True)
-    return msgspec.structs.replace(
-        cell,
-        subset=subset,
-        augmentation=msgspec.structs.replace(cell.augmentation, mean=(0.0,), std=(1.0,)),
-        method=msgspec.structs.replace(method, **numbers),
-        optimizer=config.Optimizer(name=cell.optimizer.name),
-        epochs=1,
-        checkpoint_every=0,
-        seed=0,
-    )
+def logged(cell: Pretrain, rows: Sequence[Mapping[str, str]]) -> Known:
+    """What a run took, by its log."""
+    seconds = sum(float(row["seconds"]) + float(row["warmup_seconds"]) for row in rows)
+    return Known(cell=cell, seconds=seconds, peak_mib=max(float(row.get("peak_mib") or 0) for row in rows))
 
 
-def channels(subset: Subset) -> int:
-    """Of its images."""
-    return expected(subset).channels
+# --- multiply-adds, in 10⁹ ----------------------------------------------------------------------------------------
 
 
-def counts(subset: Subset) -> tuple[int, int, int]:
-    """Images to train on, held out for validation, and to test. Raises `Problem` where they are not known."""
-    return known(subset)
+def work(cell: Pretrain) -> float:
+    """Those of a whole training, with DIET's head, which has a row an image; of a baseline those of one pass."""
+    images, side = machines.sizes(cell.subset)
+    if baselines.is_one(cell):
+        return images * machines.network(cell.encoder, cell.augmentation.size or side)
+    head = config.head_bytes(cell, images) / 12e9  # its numbers: each has two moments
+    return machines.work(cell) + 3 * images * cell.epochs * cell.views * head
 
 
-def steps(cell: Pretrain) -> float:
-    """Training steps of the whole run; a last, smaller batch is a part of one."""
-    an_epoch = counts(cell.subset)[0] / cell.batch
-    return cell.epochs * (float(math.floor(an_epoch)) if cell.drop_last else an_epoch)
+def passes(embed: Embed) -> float:
+    """Those of embedding: every view of every image, by every epoch that is embedded."""
+    images = sum(known(embed.on))
+    side = embed.pretrain.augmentation.size or machines.sizes(embed.on)[1]
+    return len(embedded(embed)) * embed.views * images * machines.network(embed.pretrain.encoder, side)
 
 
-Encoding = tuple[Encoder, int, int, int]
-"""What an encoder's speed depends on: itself, pixels a side, channels, threads."""
+def fitting(readout: Readout) -> float:
+    """Those of a probe that is trained; what is solved at once takes no longer than its process to start."""
+    features = config.features(readout.embed.pretrain.encoder)
+    match readout.probe:
+        case MLPProbe(expansion=expansion, epochs=epochs):
+            a_row = expansion * features**2 * epochs
+        case AdamProbe(epochs=epochs):
+            a_row = features * (counted(readout.embed.on).classes or 10) * epochs
+        case _:
+            return 0.0
+    return 3 * len(embedded(readout.embed)) * machines.sizes(readout.embed.on)[0] * a_row / 1e9
 
 
-def encoding(embed: Embed) -> Encoding:
-    """That of embedding."""
-    cell = embed.pretrain
-    side = cell.augmentation.size or expected(embed.on).side
-    return cell.encoder, side, channels(embed.on), cell.threads
+@functools.cache  # asked for each pair of runs
+def traits(cell: Pretrain) -> tuple[Any, ...]:
+    """What a run's speed hangs on, the weightiest first; at last multiply-adds an image and epoch, and the batch."""
+    count, side = machines.sizes(cell.subset)
+    kinds = (cell.encoder, cell.augmentation.size or side, cell.precision, type(cell.method), cell.crops)
+    return (*kinds, work(cell) / count / cell.epochs, cell.batch)
 
 
-def _passed(cell: Pretrain) -> Encoding:
-    """That of a cell's own images."""
-    return cell.encoder, _side(cell), channels(cell.subset), cell.threads
-
-
-def kept(embed: Embed) -> int:
-    """Epochs that are embedded."""
-    return len(config.embedded(embed))
-
-
-def effort(probe: Probe, features: int, rows: int, classes: int) -> float:
-    """Multiply-adds of fitting a probe, as far as they grow with its problem."""
-    match probe:
-        case Ridge():
-            return float(rows * features**2)
-        case Logistic():
-            return float(rows * features * classes * len(probe.penalties))
-        case MLPProbe():
-            return float(rows * probe.expansion * features**2 * probe.epochs)
-        case AdamProbe():
-            return float(rows * features * classes * probe.epochs)
-        case Neighbours():
-            return float(rows**2 * features)
-
-
-def problem(readout: Readout) -> tuple[int, int, int]:
-    """A readout's features, training rows and classes."""
-    on = readout.embed.on
-    return config.features(readout.embed.pretrain.encoder), counts(on)[0], counted(on).classes or 10
-
-
-# --- from a calibration to seconds --------------------------------------------------------------------------------
+# --- seconds ------------------------------------------------------------------------------------------------------
 
 
 class Estimate:
-    """Seconds and memory of any stage on the calibrated machine.
+    """Seconds and memory of any stage where `known` was measured; without any, on a slow GPU (`machines.RATE`)."""
 
-    With `copied`, as Snakemake runs them on its own machine: jobs are copies of a process, which imports once.
-    """
+    def __init__(self, known: Iterable[Known] = (), start: Mapping[str, float] | None = None) -> None:
+        self.known, self._start = list(known), start or {}
+        self._found: dict[tuple[Any, ...], Known] = {}
 
-    def __init__(self, calibration: Calibration, copied: bool = False) -> None:
-        self.calibration = calibration
-        self._copied = copied
-        self._trained = {of.shape: of for of in calibration.trained}
-        self._found: dict[Pretrain, tuple[Trained, float]] = {}
-        self._embedded = {(of.encoder, of.side, of.channels, of.threads): of.seconds for of in calibration.embedded}
-
-    def is_measured(self, cell: Pretrain) -> bool:
-        """Whether the cell's own shape was measured, not one like it; of an untrained cell its encoder's."""
-        return _passed(cell) in self._embedded if isinstance(cell.method, Untrained) else shape(cell) in self._trained
-
-    def training(self, cell: Pretrain) -> float:
-        """Seconds of its steps alone, which is what its log holds; of an untrained cell those of one pass."""
-        if isinstance(cell.method, Untrained):
-            return counts(cell.subset)[0] * self._view(_passed(cell))
-        measured, scale = self._like(cell)
-        return steps(cell) * scale * measured.seconds * cell.batch / measured.images
-
-    def peak_mib(self, cell: Pretrain) -> float:
-        """GPU memory at its fullest; of an unmeasured shape by its view-pixels, since activations are most of it."""
-        measured, _ = self._like(cell)
-        return measured.peak_mib * _view_pixels(cell) / _view_pixels(measured.shape)
+    def start(self, stage: str) -> float:
+        """What each job of a stage, or the drawing of an artefact (`report`), takes before its work."""
+        return self._start.get(stage, 0.0)
 
     def seconds(self, stage: Stage) -> float:
         """From a stage's start to its end."""
         match stage:
-            case Subset():
-                return self.start("subset")
             case Pretrain():
                 return self.start("pretrain") + self.training(stage)
             case Embed():
-                return self.start("embed") + self._embedding(stage)
+                return self.start("embed") + passes(stage) * self._rate(stage.pretrain)
             case Readout():
-                return self.start("readout") + self._reading(stage)
-
-    def start(self, stage: str) -> float:
-        """What each job of a stage, or the drawing of an artefact (`report`), takes before its work."""
-        return self.calibration.start["job" if self._copied else stage]
-
-    def _like(self, cell: Pretrain) -> tuple[Trained, float]:
-        """The measured shape most like a cell's, and how much more an image of the cell has to do."""
-        if cell not in self._found:
-            wanted = shape(cell)
-            exact = self._trained.get(wanted)
-            self._found[cell] = self._nearest(wanted) if exact is None else (exact, 1.0)
-        return self._found[cell]
-
-    def _nearest(self, wanted: Pretrain) -> tuple[Trained, float]:
-        effort = _effort(wanted)
-
-        def unlikeness(found: Trained) -> tuple[bool, bool, float]:
-            other = found.shape
-            return (
-                other.encoder != wanted.encoder or _side(other) != _side(wanted),
-                other.precision != wanted.precision,
-                abs(math.log(effort / _effort(other))),
-            )
-
-        nearest = min(self.calibration.trained, key=unlikeness)
-        return nearest, effort / _effort(nearest.shape)
-
-    def _embedding(self, embed: Embed) -> float:
-        views = kept(embed) * embed.views * sum(counts(embed.on))
-        return views * self._view(encoding(embed)) + self.calibration.written * _mib(embed)
-
-    def _view(self, key: Encoding) -> float:
-        """Seconds of one view of one image through an encoder."""
-        if key not in self._embedded:
-            encoder, side, *_ = key
-            work = machines.network(encoder, side)
-            nearest = min(
-                self.calibration.embedded,
-                key=lambda of: (of.encoder != encoder, abs(math.log(machines.network(of.encoder, of.side) / work))),
-            )
-            self._embedded[key] = nearest.seconds * work / machines.network(nearest.encoder, nearest.side)
-        return self._embedded[key]
-
-    def _reading(self, readout: Readout) -> float:
-        features, rows, classes = problem(readout)
-        wanted = effort(readout.probe, features, rows, classes)
-
-        def unlikeness(of: Read) -> tuple[bool, float]:
-            return type(of.probe) is not type(readout.probe), abs(math.log(of.features / features))
-
-        nearest = min(self.calibration.readings, key=unlikeness)
-        scale = wanted / effort(nearest.probe, nearest.features, nearest.rows, classes)
-        return kept(readout.embed) * nearest.seconds * scale + self.calibration.read * _mib(readout.embed)
-
-
-def _effort(of: Pretrain) -> float:
-    """Multiply-adds an image."""
-    return machines.an_image(of)
-
-
-def _side(cell: Pretrain) -> int:
-    return cell.augmentation.size or expected(cell.subset).side
-
-
-def _view_pixels(cell: Pretrain) -> int:
-    crops = cell.crops.views * cell.crops.size**2 if cell.crops else 0
-    return cell.batch * (cell.views * _side(cell) ** 2 + crops)
-
-
-def _mib(embed: Embed) -> float:
-    size = {"float16": 2, "float32": 4}[embed.dtype]
-    return kept(embed) * sum(counts(embed.on)) * config.features(embed.pretrain.encoder) * size / 2**20
-
-
-# --- studies ------------------------------------------------------------------------------------------------------
-
-
-def makespan(seconds: Iterable[float], places: int) -> float:
-    """When all are done, each begun, longest first, as soon as one of the places is free (Graham's LPT rule)."""
-    ends = [0.0] * places
-    for task in sorted(seconds, reverse=True):
-        heapq.heapreplace(ends, ends[0] + task)
-    return max(ends)
-
-
-def chains(stages: Iterable[Stage], of: "Estimate | Rate") -> list[float]:
-    """Seconds of each cell's stages, which follow each other; a subset is a chain of its own."""
-    found: dict[str, float] = {}
-    for stage in stages:
-        name = config.name(config.cell_of(stage))
-        found[name] = found.get(name, 0.0) + of.seconds(stage)
-    return list(found.values())
-
-
-class Rate:
-    """Seconds of training and embedding by multiply-adds alone, where there is no calibration: a slow GPU's."""
-
-    def seconds(self, stage: Stage) -> float:
-        """Without any start-up; readouts and subsets take none."""
-        match stage:
-            case Pretrain():
-                return machines.work(stage) / machines.RATE
-            case Embed():
-                side = encoding(stage)[1]
-                views = kept(stage) * stage.views * sum(counts(stage.on))
-                return views * machines.network(stage.pretrain.encoder, side) / machines.RATE
+                return self.start("readout") + fitting(stage) / CORE
             case _:
-                return 0.0
+                return self.start("subset")
+
+    def training(self, cell: Pretrain) -> float:
+        """Seconds of training alone, which is what a log holds."""
+        return work(cell) * self._rate(cell)
+
+    def like(self, cell: Pretrain) -> Known:
+        """The known run most like a cell; of equals, the first."""
+        wanted = traits(cell)
+        if wanted not in self._found:
+            self._found[wanted] = min(self.known, key=lambda known: _unlikeness(traits(known.cell), wanted))
+        return self._found[wanted]
+
+    def _rate(self, cell: Pretrain) -> float:
+        """Seconds of 10⁹ multiply-adds."""
+        return self.like(cell).seconds / work(self.like(cell).cell) if self.known else 1 / machines.RATE
+
+
+def _unlikeness(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[bool | float, ...]:
+    *kinds, work, batch = one
+    unlike = (a != b for a, b in zip(kinds, other[:-2], strict=True))
+    return (*unlike, abs(math.log(work / other[-2])), abs(math.log(batch / other[-1])))
+
+
+def whole(stages: Iterable[Stage], of: Estimate, places: int) -> float:
+    """Seconds of stages on so many places at best: an equal share each, but never less than the longest cell."""
+    found: dict[Stage, float] = {}
+    for stage in stages:
+        found[cell_of(stage)] = found.get(cell_of(stage), 0.0) + of.seconds(stage)
+    return max(sum(found.values()) / places, max(found.values(), default=0.0))

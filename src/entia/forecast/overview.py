@@ -1,17 +1,15 @@
 """What `entia plan` says: each artefact's cells, time and memory; a cluster's jobs; the commands that are left."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
-from entia import config
-from entia.artefacts import adopted, provenance, store
+from entia import config, sizes
+from entia.artefacts import adopted, check, current, provenance, store
 from entia.config import KINDS, Stage
 from entia.forecast import cluster, estimate
 from entia.forecast.estimate import Calibration, Estimate
 from entia.plan import Plan
-from entia.sizes import counted
 from entia.system import faults, machines
 
 HOW = "no times: `entia calibrate` measures this machine in about a minute"
@@ -27,15 +25,21 @@ def calibration(file: Path, asked: Path | None) -> tuple[Calibration | None, str
             f"no times: {file} is of another machine ({found.machine}), or other cores; `entia calibrate` measures "
             f"this one, `--calibration {file}` takes it as it is"
         )
-    from entia.forecast import calibrate
-
-    stale = "" if found.code == calibrate.code() else "; the code has changed since, `entia calibrate` measures it anew"
-    return found, f"times on {found.machine}, {found.places} cells at once, PyTorch {found.torch}{stale}"
+    return found, f"times on {found.machine}, {found.places} cells at once, PyTorch {found.torch}"
 
 
 def is_here(found: Calibration) -> bool:
     """Whether a calibration is this machine's: processor, cores, GPUs."""
     return found.host == provenance.host() and found.gpus == len(machines.gpus())
+
+
+def of_machine(found: Calibration, plan: Plan, data: Path, copied: bool = False) -> Estimate:
+    """Estimates for the calibrated machine: the runs that ended there count before its calibration.
+
+    With `copied`, as Snakemake runs them on its own machine: jobs are copies of a process, which imports once.
+    """
+    known = (*estimate.finished(plan.pretrains.values(), data, found.machine), *found.known)
+    return Estimate(known, dict.fromkeys(found.start, found.start["job"]) if copied else found.start)
 
 
 def taken_up(plan: Plan, drawn: Plan, data: Path, cells: Sequence[str], ours: Sequence[str]) -> str:
@@ -57,26 +61,30 @@ def taken_up(plan: Plan, drawn: Plan, data: Path, cells: Sequence[str], ours: Se
 
 def artefacts(plan: Plan, data: Path, found: Calibration | None, about: str) -> str:
     """A row an artefact, then the whole study, each shared cell once."""
+    of = of_machine(found, plan, data, copied=True) if found else None
     done = {name for name, cell in plan.pretrains.items() if faults.is_there(store.path(data, cell))}
-    of = Estimate(found, copied=True) if found else None
-    ratios = measured(plan, data, of) if of else {}
-    times = f"{'time':>8} {'GPU MiB':>8} {'off':>5}" if of else ""
     lines = [f"scale {plan.scale}; an artefact's cells are its pretraining runs", ""]
-    lines.append(f"{'artefact':10} {'rows':>5} {'cells':>5} {'done':>5} {times}  title")
+    takes = f"{'time':>8} {'MiB':>8}" if of else ""
+    lines.append(f"{'artefact':10} {'rows':>5} {'cells':>5} {'done':>5} {takes}  title")
     asked = 0
     for artefact, report in plan.reports.items():
         cells = plan.cells(artefact)
         asked += len(cells)
-        more = _times(plan, cells, {row.readout for row in plan.rows[artefact]}, of, ratios) if of else ""
+        more = _takes(plan, artefact, of, found.places) if of and found else ""
         lines.append(
             f"{artefact:10} {len(plan.rows[artefact]):5} {len(cells):5} {len(done & {*cells}):5} {more}  {report.title}"
         )
-    lines += [
-        "",
-        _counts(plan, asked, done),
-        about,
-    ]
-    return "\n".join([*lines, *(_totals(plan, data, of, ratios) if of else []), *troubled(plan, data)])
+    lines += ["", _counts(plan, asked, done), about]
+    return "\n".join([*lines, *(_totals(plan, data, of, found) if of and found else []), *troubled(plan, data)])
+
+
+def _takes(plan: Plan, artefact: str, of: Estimate, places: int) -> str:
+    """An artefact's time, alone, from nothing, and the most that a cell of it takes of a GPU's or process's memory."""
+    embeds = {plan.readouts[row.readout]: plan.readouts[row.readout].embed for row in plan.rows[artefact]}
+    read = {stage for embed in embeds.values() for stage in (embed, embed.on, embed.pretrain, embed.pretrain.subset)}
+    seconds = estimate.whole([*embeds, *read], of, places) + of.start("report")
+    peak = max((of.like(plan.pretrains[cell]).peak_mib for cell in plan.cells(artefact)), default=0.0)
+    return f"{duration(seconds):>8} {peak:8,.0f}"
 
 
 def _counts(plan: Plan, asked: int, done: set[str]) -> str:
@@ -85,6 +93,27 @@ def _counts(plan: Plan, asked: int, done: set[str]) -> str:
     beside = plan.pretrains.keys() - own
     trained = f"{asked} cells asked for, {len(own)} to train (shared ones once), {len(done & own)} done"
     return f"{trained}; {len(beside)} baselines, {len(done & beside)} done"
+
+
+def _totals(plan: Plan, data: Path, of: Estimate, found: Calibration) -> list[str]:
+    drawing = len(plan.reports) * of.start("report")
+    parts = {step: sum(map(of.seconds, plan.of(step).values())) for step in KINDS} | {"drawing": drawing}
+    everything = [stage for step in KINDS for stage in plan.of(step).values()]
+    whole, left = (
+        estimate.whole(s, of, found.places) + drawing / found.places for s in (everything, _left(plan, data))
+    )
+    return [
+        f"the whole study: {duration(whole)}, of which {duration(left)} are left; a core's or a GPU's share: "
+        + ", ".join(f"{step} {duration(part)}" for step, part in parts.items()),
+        f"from {len(of.known) - len(found.known)} cells trained on this machine and a few steps of {len(found.known)}, "
+        f"others by multiply-adds; MiB: {'a GPU' if found.gpus else 'the process'}'s at its peak",
+    ]
+
+
+def _left(plan: Plan, data: Path) -> list[Stage]:
+    """The stages whose artefact is not there."""
+    every = (stage for step in KINDS for stage in plan.of(step).values())
+    return [stage for stage in every if not faults.is_there(store.path(data, stage))]
 
 
 def troubled(plan: Plan, data: Path, logs: Path = Path("logs")) -> list[str]:
@@ -118,77 +147,6 @@ def _failure(log: Path) -> str:
     return said.removeprefix("entia: ") or (lines[-1] if any(line.startswith("Traceback") for line in lines) else "")
 
 
-def _times(
-    plan: Plan, cells: Sequence[str], readouts: set[str], of: Estimate, ratios: Mapping[str, tuple[float, float]]
-) -> str:
-    """An artefact's time, alone, from nothing; its largest cell's GPU memory; measured by estimated time."""
-    stages = _with_parents(plan.readouts[name] for name in readouts)
-    seconds = estimate.makespan(estimate.chains(stages, of), of.calibration.places) + of.start("report")
-    peak = max((of.peak_mib(plan.pretrains[cell]) for cell in cells), default=0.0)
-    return f"{duration(seconds):>8} {peak:8,.0f} {_off(ratios[cell] for cell in cells if cell in ratios):>5}"
-
-
-def _with_parents(stages: Iterable[Stage]) -> list[Stage]:
-    found: dict[str, Stage] = {}
-    waiting = list(stages)
-    while waiting:
-        stage = waiting.pop()
-        if config.name(stage) not in found:
-            found[config.name(stage)] = stage
-            waiting += stage.parents
-    return list(found.values())
-
-
-def _off(pairs: Iterable[tuple[float, float]]) -> str:
-    """Measured by estimated seconds; nothing without any."""
-    given = list(pairs)
-    return f"{sum(m for m, _ in given) / sum(e for _, e in given):.2f}" if given else ""
-
-
-def _totals(plan: Plan, data: Path, of: Estimate, ratios: Mapping[str, tuple[float, float]]) -> list[str]:
-    everything = [stage for step in KINDS for stage in plan.of(step).values()]
-    left = [stage for stage in everything if not faults.is_there(store.path(data, stage))]
-    drawing = len(plan.reports) * of.start("report")
-    parts = {step: sum(of.seconds(stage) for stage in plan.of(step).values()) for step in KINDS}
-    scaled = sum(not of.is_measured(cell) for cell in plan.pretrains.values())
-    lines = [
-        f"the whole study: {_whole(everything, drawing, of)}, of which {_whole(left, drawing, of)} are left; a core's "
-        f"or a GPU's share: "
-        + ", ".join(f"{step} {duration(part)}" for step, part in parts.items())
-        + f", drawing {duration(drawing)}",
-        f"GPU memory is {of.calibration.memory}"
-        + (" (parameters, optimiser, what backward needs, images)" if of.calibration.memory == "computed" else ""),
-    ]
-    if scaled:
-        lines.append(f"{scaled} cells' steps are scaled by multiply-adds from those measured")
-    if ratios:
-        each = sorted(measured / expected for measured, expected in ratios.values())
-        lines.append(
-            f"off: measured by estimated seconds of training, of the {len(each)} cells trained on this machine: "
-            f"{_off(ratios.values())} overall, {each[0]:.2f} to {each[-1]:.2f} a cell, median {median(each):.2f}"
-        )
-    return lines
-
-
-def _whole(stages: Sequence[Stage], drawing: float, of: Estimate) -> str:
-    places = of.calibration.places
-    return duration(estimate.makespan(estimate.chains(stages, of), places) + drawing / places)
-
-
-def measured(plan: Plan, data: Path, of: Estimate) -> dict[str, tuple[float, float]]:
-    """Measured and estimated seconds of the done cells whose every epoch was trained on the calibrated machine."""
-    found: dict[str, tuple[float, float]] = {}
-    for name, cell in plan.pretrains.items():
-        file = store.log_path(data, cell)
-        if not faults.is_there(file):
-            continue
-        rows = store.read_log(file)
-        on = {provenance.model(row["machine"]) for row in rows}
-        if on == {provenance.model(of.calibration.machine)} and not rows[-1].get("diverged"):
-            found[name] = sum(float(row["seconds"]) for row in rows), of.training(cell)
-    return found
-
-
 def duration(seconds: float) -> str:
     """Seconds in the unit that suits them."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
@@ -199,48 +157,35 @@ def duration(seconds: float) -> str:
 
 def cells(plan: Plan, artefact: str, data: Path, found: Calibration | None) -> str:
     """A line for each of an artefact's cells: whether it is done, its name, what it is, how long it takes."""
-    of = Estimate(found) if found else None
+    of = of_machine(found, plan, data) if found else None
     lines: list[str] = []
     for name in plan.cells(artefact):
         cell = plan.pretrains[name]
-        head = config.head_bytes(cell, counted(cell.subset).train or 0) / 2**20
+        head = config.head_bytes(cell, sizes.counted(cell.subset).train or 0) / 2**20
         what = config.label(cell) + (f"; head and its optimiser {head:,.0f} MiB" if head >= 1 else "")
         time = f"  {duration(of.seconds(cell)):>8}" if of else ""
         lines.append(f"{'done' if faults.is_there(store.path(data, cell)) else 'to do'}{time}  {name}  {what}")
     return "\n".join(lines)
 
 
-# --- a cluster ----------------------------------------------------------------------------------------------------
-
-
 def on_cluster(plan: Plan, data: Path, profile: cluster.Profile, gpus: int | None, found: Calibration | None) -> str:
     """A line a rule, then GPU-hours and the time until all is done."""
-    of = Estimate(found) if found else estimate.Rate()
-    everything = (stage for step in KINDS for stage in plan.of(step).values())
-    left = [stage for stage in everything if not faults.is_there(store.path(data, stage))]
-    rows = cluster.lines(plan, left, profile, of)
-    head = f"{'rule':10} {'jobs':>7} {'left':>7} {'submitted':>9} {'GPU-hours':>10}"
-    body = [f"{r.rule:10} {r.jobs:7,} {r.left:7,} {r.submissions:9,} {r.hours or 0:10,.1f}" for r in rows]
-    total = cluster.Line("all", *(sum(getattr(r, n) for r in rows) for n in ("jobs", "left", "submissions", "hours")))
-    body.append(f"{total.rule:10} {total.jobs:7,} {total.left:7,} {total.submissions:9,} {total.hours:10,.1f}")
-    places = gpus or profile.gpus or profile.jobs
+    of, left = of_machine(found, plan, data) if found else Estimate(), _left(plan, data)
     limit = "" if math.isinf(profile.max_minutes) else f", {profile.max_minutes:,.0f} min a job"
-    lines = [
+    text = [
         f"scale {plan.scale}, profile {profile.name}: {profile.jobs or 'any number of'} jobs in the queue{limit}",
         "",
     ]
-    lines += [head, *body, ""]
-    if places is None:
-        lines.append("until all is done: give --gpus N, the profile does not say how many cells run at once")
-    else:
-        places = min(places, profile.jobs or places)
+    text.append(f"{'rule':10} {'made':>7} {'left':>7} {'jobs':>9} {'GPU-hours':>10}")
+    for line in cluster.lines(plan, left, profile, of):
+        text.append(f"{line.rule:10} {line.made:7,} {line.left:7,} {line.jobs:9,} {line.hours:10,.1f}")
+    places = min(gpus or profile.gpus or profile.jobs or 0, profile.jobs or math.inf)
+    until = "give --gpus N, the profile does not say how many cells run at once"
+    if places:
         whence = "--gpus" if gpus else "the profile's limit"
-        lines.append(
-            f"until all is done: {duration(3600 * cluster.hours(left, places, of))} on {places} GPUs ({whence}), "
-            "waiting in queues aside"
-        )
-    lines.append(_rests_on(found))
-    return "\n".join(lines)
+        time = duration(3600 * cluster.hours(left, int(places), of))
+        until = f"{time} on {places} GPUs ({whence}), waiting in queues aside"
+    return "\n".join([*text, "", f"until all is done: {until}", _rests_on(found)])
 
 
 def _rests_on(found: Calibration | None) -> str:
@@ -255,48 +200,35 @@ def _rests_on(found: Calibration | None) -> str:
 # --- commands -----------------------------------------------------------------------------------------------------
 
 
-def commands(plan: Plan, data: Path, is_current: Callable[[Stage], bool], found: Calibration | None) -> list[str]:
+def commands(plan: Plan, data: Path, found: Calibration | None) -> list[str]:
     """A command for each stage that is not current or follows one that is not, then the drawings.
 
     A cell's embeddings and readouts follow it, so that whatever is interrupted has left finished cells.
     """
-    left: dict[str, tuple[str, Stage]] = {}
+    left: dict[Stage, str] = {}
     for step in KINDS:
-        for name, stage in plan.of(step).items():
-            if any(config.name(parent) in left for parent in stage.parents) or not is_current(stage):
-                left[name] = step, stage
-    position = {name: number for number, name in enumerate(plan.pretrains)}
+        for stage in plan.of(step).values():
+            if any(parent in left for parent in stage.parents) or not is_current(data, stage):
+                left[stage] = step
+    position: dict[Stage, int] = {cell: number for number, cell in enumerate(plan.pretrains.values())}
 
-    def order(item: tuple[str, Stage]) -> tuple[int, int, int]:
-        step, stage = item
-        cell = config.cell_of(stage)
-        return int(step != "subset"), position.get(config.name(cell), 0), KINDS.index(step)
+    def order(stage: Stage) -> tuple[int, int, int]:
+        return int(left[stage] != "subset"), position.get(config.cell_of(stage), 0), KINDS.index(left[stage])
 
-    stages = [f"{step} {config.name(stage)}" for step, stage in sorted(left.values(), key=order)]
-    drawings = [*(f"report {artefact}" for artefact in plan.reports), "claims", "index"]
+    calls = [f"{left[stage]} {config.name(stage)}" for stage in sorted(left, key=order)]
+    calls += [*(f"report {artefact}" for artefact in plan.reports), "claims", "index"]
+    about = HOW
+    if found:
+        of = of_machine(found, plan, data)
+        seconds = sum(map(of.seconds, left)) + len(plan.reports) * of.start("report")
+        about = f"{duration(seconds)} one after the other on {found.machine}"  # a comment, which a shell passes over
     # with the scale: params.yaml's own may be another, or be switched before the last of them has run
-    calls = [f"entia {call} --scale {plan.scale}" for call in (*stages, *drawings)]
-    return [_comes_to(plan, [stage for _, stage in left.values()], found), *calls]
+    return [f"# {len(left)} stages, {about}", *(f"entia {call} --scale {plan.scale}" for call in calls)]
 
 
-def _comes_to(plan: Plan, left: Sequence[Stage], found: Calibration | None) -> str:
-    """A comment that a shell passes over: what the list comes to, one command after the other."""
-    if found is None:
-        return f"# {len(left)} stages; {HOW}"
-    of = Estimate(found)
-    seconds = sum(of.seconds(stage) for stage in left) + len(plan.reports) * found.start["report"]
-    return f"# {len(left)} stages, {duration(seconds)} one after the other on {found.machine}"
-
-
-def current(data: Path, code: Callable[[str, Stage], str]) -> Callable[[Stage], bool]:
-    """Tells whether an artefact is whole and of today's code. Raises `Problem` where it is damaged or foreign."""
-    from entia.artefacts import check
-
-    def is_current(stage: Stage) -> bool:
-        if not faults.is_there(store.path(data, stage)):
-            return False
-        head = check.open_head(data, stage)
-        whole = all(map(faults.is_there, store.files(data, stage)))
-        return whole and head["code"] == code(stage.kind, stage)
-
-    return is_current
+def is_current(data: Path, stage: Stage) -> bool:
+    """Whether an artefact is there and current. Raises `Problem` where it is damaged or foreign."""
+    if not faults.is_there(store.path(data, stage)):
+        return False
+    check.open_head(data, stage)
+    return current.is_current(data, stage)

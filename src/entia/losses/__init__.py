@@ -141,32 +141,19 @@ def build(config: MultiView) -> Loss:
         case BarlowTwins():
             from entia.losses.redundancy import barlow_twins
 
-            loss = partial(
-                barlow_twins,
-                weight=config.weight,
-                form=config.form,
-                l2_normalise=config.l2_normalise,
-                standardise=config.standardise,
-            )
+            loss = partial(barlow_twins, config)
         case VICReg():
             from entia.losses.redundancy import vicreg
 
-            loss = partial(
-                vicreg,
-                invariance=config.invariance,
-                variance=config.variance,
-                covariance=config.covariance,
-                form=config.form,
-                epsilon=config.epsilon,
-            )
+            loss = partial(vicreg, config)
         case SimCLR():
             from entia.losses.contrastive import simclr
 
-            loss = partial(simclr, temperature=config.temperature, form=config.form)
+            loss = partial(simclr, config)
         case SpectralContrastive():
             from entia.losses.contrastive import spectral_contrastive
 
-            loss = partial(spectral_contrastive, weight=config.weight)
+            loss = partial(spectral_contrastive, config)
     return partial(_in_full_precision, loss)
 
 

@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from entia.config import SimCLR, SpectralContrastive
+from entia.losses import Terms
 from entia.losses.gram import gram, squared_gram
 
 
-def simclr(
-    z: Float[Tensor, "views batch dim"], *, temperature: float = 0.5, form: str = "pairs"
-) -> dict[str, Float[Tensor, ""]]:
-    """The one term of SimCLR, `contrast`: NT-Xent, mean over the anchors of both sides (2 batch of them).
+def simclr(of: SimCLR, z: Float[Tensor, "views batch dim"]) -> Terms:
+    """The one term, `contrast`: NT-Xent, mean over the anchors of both sides (2 batch of them).
 
     An anchor's negatives are the other images of both sides; similarities are between unit vectors x.
 
@@ -25,13 +25,13 @@ def simclr(
     Source: SimCLR (2002.05709), eq. 1; leave_one_out: the small-projector papers' code (2312.10725).
     """
     x = F.normalize(z, dim=-1)
-    if form == "leave_one_out":
+    if of.form == "leave_one_out":
         x = torch.stack((x, (x.sum(0) - x) / (len(x) - 1)), dim=1)
-    return {"contrast": _nt_xent(x, temperature)}
+    return {"contrast": _nt_xent(x, of.temperature)}
 
 
-def spectral_contrastive(z: Float[Tensor, "views batch dim"], *, weight: float) -> dict[str, Float[Tensor, ""]]:
-    """Terms of the small-projector papers' reformulated loss: `invariance`, and `redundancy` times the weight β.
+def spectral_contrastive(of: SpectralContrastive, z: Float[Tensor, "views batch dim"]) -> Terms:
+    """`invariance`, and `redundancy` times the weight β: the small-projector papers' reformulated loss.
 
     With z̄ the mean of an image's views: ‖z_v - z̄‖², summed over dim, mean over views and batch; and
     β ‖E[z̄ z̄ᵀ] - I‖² (squared Frobenius norm), E the mean over the batch, not centred.
@@ -46,7 +46,7 @@ def spectral_contrastive(z: Float[Tensor, "views batch dim"], *, weight: float) 
     """
     mean = z.mean(0)
     invariance = (z - mean).square().sum() / (z.shape[0] * z.shape[1])
-    return {"invariance": invariance, "redundancy": weight * _distance_from_identity(mean)}
+    return {"invariance": invariance, "redundancy": of.weight * _distance_from_identity(mean)}
 
 
 def _distance_from_identity(x: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from entia.config import BarlowTwins, VICReg
+from entia.losses import Terms
 from entia.losses.gram import gram, squared_gram
 
 BATCH_NORM_EPSILON = 1e-5
@@ -25,15 +27,8 @@ JOINT_EPSILON = 1e-12
 """Below float32's resolution at every variance that occurs. It keeps the gradient of a collapsed batch finite."""
 
 
-def barlow_twins(
-    z: Float[Tensor, "views batch dim"],
-    *,
-    weight: float,
-    form: str = "pairs",
-    l2_normalise: bool = False,
-    standardise: str = "per_view",
-) -> dict[str, Float[Tensor, ""]]:
-    """Terms of Barlow Twins: `invariance`, and `redundancy` times the weight λ.
+def barlow_twins(of: BarlowTwins, z: Float[Tensor, "views batch dim"]) -> Terms:
+    """`invariance`, and `redundancy` times the weight λ.
 
     With c^{ij} = x_iᵀ x_j / batch, where x is z standardised:
 
@@ -48,24 +43,16 @@ def barlow_twins(
     Source: Barlow Twins (2103.03230), eq. 1, 2; view_mean, as_run, joint and l2_normalise: the small-projector papers'
     code (2312.10725).
     """
-    x = _standardise(_equal_length(z) if l2_normalise else z, standardise)
-    if form == "view_mean" or (form == "as_run" and len(z) > 2):
+    x = _standardise(_equal_length(z) if of.l2_normalise else z, of.standardise)
+    if of.form == "view_mean" or (of.form == "as_run" and len(z) > 2):
         on, off = _against_view_mean(x)
     else:
         on, off = _by_images(x) if _images_are_cheaper(x) else _by_features(x)
-    return {"invariance": on, "redundancy": weight * off}
+    return {"invariance": on, "redundancy": of.weight * off}
 
 
-def vicreg(
-    z: Float[Tensor, "views batch dim"],
-    *,
-    invariance: float = 25.0,
-    variance: float = 25.0,
-    covariance: float = 1.0,
-    form: str = "pairs",
-    epsilon: float = 1e-4,
-) -> dict[str, Float[Tensor, ""]]:
-    """Terms of VICReg, each times its weight: `invariance`, `variance`, `covariance`.
+def vicreg(of: VICReg, z: Float[Tensor, "views batch dim"]) -> Terms:
+    """`invariance`, `variance` and `covariance`, each times its weight.
 
     For sides x and y, in the published code's normalisation:
 
@@ -81,17 +68,17 @@ def vicreg(
     Source: VICReg (2105.04906), eq. 1 to 6; leave_one_out and epsilon 0: the small-projector papers' code (2312.10725).
     """
     views = len(z)
-    rest = (z.sum(0) - z) / (views - 1) if form == "leave_one_out" else None
+    rest = (z.sum(0) - z) / (views - 1) if of.form == "leave_one_out" else None
     distance = (z - z.mean(0)).square().mean()
     # Σ_{i<j} ‖z_i - z_j‖² = views Σ ‖z_i - z̄‖², and z_i - rest_i = views / (views - 1) (z_i - z̄).
     distance = distance * (2 * views / (views - 1) if rest is None else (views / (views - 1)) ** 2)
     # Each view is in equally many pairs, so a mean over pairs of x's and y's terms is one over views.
-    sides = [_spread(side, epsilon) for side in ((z,) if rest is None else (z, rest))]
+    sides = [_spread(side, of.epsilon) for side in ((z,) if rest is None else (z, rest))]
     hinge, off_diagonal = (torch.stack(terms).mean() for terms in zip(*sides, strict=True))
     return {
-        "invariance": invariance * distance,
-        "variance": variance * hinge,
-        "covariance": 2 * covariance * off_diagonal,
+        "invariance": of.invariance * distance,
+        "variance": of.variance * hinge,
+        "covariance": 2 * of.covariance * off_diagonal,
     }
 
 

@@ -7,6 +7,7 @@ fails ends its process; another takes its place, and the rest goes on. What is h
 somebody presses Ctrl-C or kills it, is left as `stages` leaves it: nothing, or an epoch to go on from.
 """
 
+import functools
 import math
 import signal
 import sys
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import psutil
 
 from entia import config
-from entia.artefacts import adopted, archive, provenance, store
+from entia.artefacts import adopted, archive, store
 from entia.config import KINDS, Pretrain, Readout, Stage, Subset, cell_of
 from entia.forecast import overview
 from entia.plan import Plan
@@ -110,7 +111,7 @@ class Study:
 
     def __init__(self, plan: Plan, data: Path, wanted: Wanted) -> None:
         self.plan, self.data = plan, data
-        self.left = jobs(adopted.to_make(plan, data), overview.current(data, provenance.stage_code))
+        self.left = jobs(adopted.to_make(plan, data), functools.partial(overview.is_current, data))
         self.failed: dict[str, str] = {}
         self.pace = Pace()
         self.begin = psutil.Process().create_time()

@@ -1,12 +1,13 @@
 """How fast a run of many cells goes, from the cells that it has made so far: what the next one will take."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from entia.config import Pretrain
+from entia.forecast import estimate
 from entia.planning import baselines
-from entia.system import machines
 
 MARGIN = 1.25
 """A cell is taken to need so many times what the one most like it took, by multiply-adds."""
@@ -16,7 +17,7 @@ class Pace:
     """What the cells of this run took."""
 
     def __init__(self) -> None:
-        self._trained: list[tuple[Pretrain, float]] = []
+        self._known: list[estimate.Known] = []
         self._ended: dict[Pretrain, float] = {}
         self._tail = 0.0
         self._view_images, self._seconds = 0.0, 0.0
@@ -28,8 +29,8 @@ class Pace:
         """
         if baselines.is_one(cell) or rows[-1].get("diverged"):
             return
-        logged = sum(float(row["seconds"]) + float(row["warmup_seconds"]) for row in rows)
-        self._trained.append((cell, max(seconds, logged)))
+        known = estimate.logged(cell, rows)
+        self._known.insert(0, replace(known, seconds=max(seconds, known.seconds)))
         self._ended[cell] = time.monotonic()
         self._view_images += sum(float(row["view_images"]) for row in rows)
         self._seconds += sum(float(row["seconds"]) for row in rows)
@@ -41,17 +42,9 @@ class Pace:
 
     def needed(self, cell: Pretrain) -> float:
         """Seconds until a cell is trained and read out, with a margin; 0 of a baseline, and until a cell has told."""
-        if not self._trained or baselines.is_one(cell):
+        if not self._known or baselines.is_one(cell):
             return 0.0
-        work = machines.work(cell)
-
-        def unlikeness(item: tuple[Pretrain, float]) -> tuple[bool, bool, float]:
-            other, _ = item
-            unlike = other.encoder != cell.encoder, type(other.method) is not type(cell.method)
-            return (*unlike, abs(math.log(work / machines.work(other))))
-
-        like, seconds = min(reversed(self._trained), key=unlikeness)
-        return MARGIN * (seconds * work / machines.work(like) + self._tail)
+        return MARGIN * (estimate.Estimate(self._known).training(cell) + self._tail)
 
     def told(self) -> list[str]:
         """The rate, in words; nothing before the first cell."""
