@@ -139,21 +139,19 @@ def read_by(wildcards):
     return list(dict.fromkeys(files + logs))
 
 
-def drawn_by(drawer):
+def drawn_by(wildcards):
     """All that fixes an artefact: what params.yaml says of it, its rows, the scale, and the code that draws it."""
-
-    def parameter(wildcards):
-        return json.dumps(
-            {
-                "report": plans.msgspec.to_builtins(PLAN.reports[wildcards.artefact]),
-                "rows": [
-                    (row.experiment, row.arm, row.readout)
-                    for row in PLAN.drawn(wildcards.artefact)
-                ],
-                "scale": PLAN.scale,
-                "code": provenance.fingerprint(drawer, "results"),
-            },
-            sort_keys=True,
-        )
-
-    return parameter
+    report = PLAN.reports[wildcards.artefact]
+    return json.dumps(
+        {
+            "report": plans.msgspec.to_builtins(report),
+            "drawing": plans.msgspec.to_builtins(report.drawing),
+            "rows": [
+                (row.experiment, row.arm, row.readout)
+                for row in PLAN.drawn(wildcards.artefact)
+            ],
+            "scale": PLAN.scale,
+            "code": provenance.drawing_code(report),
+        },
+        sort_keys=True,
+    )

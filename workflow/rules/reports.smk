@@ -16,7 +16,7 @@ rule table:
     conda:
         ENVIRONMENT
     params:
-        fixed=drawn_by("reports.tables"),
+        fixed=drawn_by,
     message:
         "table {wildcards.artefact}"
     shell:
@@ -34,7 +34,7 @@ rule figure:
     conda:
         ENVIRONMENT
     params:
-        fixed=drawn_by("reports.figures"),
+        fixed=drawn_by,
     message:
         "figure {wildcards.artefact}"
     shell:

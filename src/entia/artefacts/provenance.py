@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from entia import config
 from entia.config import Stage
+from entia.planning import drawings
+from entia.planning.reports import Report
 
 HERE = Path(__file__).parent.parent
 LIBRARIES = (
@@ -23,7 +25,7 @@ LIBRARIES = (
 )  # fmt: skip
 BESIDE = (
     "artefacts", "forecast", "running", "system", "planning.reading", "planning.mistakes", "planning.layering",
-    "planning.feasible", "plan", "cli", "job", "stages", "config.label", "pretrain.is_resident",
+    "planning.reports", "planning.feasible", "plan", "cli", "job", "stages", "config.label", "pretrain.is_resident",
 )  # fmt: skip
 """Folders, modules and definitions that read, write, name and place, and touch no number."""
 ENTRIES = {
@@ -38,12 +40,13 @@ Chosen = frozenset[str]
 Place = tuple[str, str]
 """A module of ours and a name defined at its top; ALL of them; or no name: what its import runs besides definitions."""
 ALL = "*"
-CHOICES: Chosen = frozenset(
+DRAWINGS: Chosen = frozenset(kind.__name__ for kind in drawings.KINDS.values())
+CHOICES: Chosen = DRAWINGS | frozenset(
     [name for name, item in vars(config).items() if isinstance(item, type) and issubclass(item, Struct)]
     + [name.split("/")[0] for name in (*config.DATASETS, config.FOLDER)]
     + list(get_args(config.Encoder.__annotations__["name"]))
 )
-"""What a `case` may choose by and be left out by: a config's class, a data set (or image_folder), an encoder."""
+"""What a `case` may choose by and be left out by: a config's class, a data set, an encoder, a kind of drawing."""
 
 
 def fingerprint(*entries: str, chosen: Chosen = CHOICES) -> str:
@@ -61,6 +64,13 @@ def fingerprint(*entries: str, chosen: Chosen = CHOICES) -> str:
 def stage_code(stage: str, config: Stage) -> str:
     """The fingerprint of the code that decides what a stage makes of a config."""
     return fingerprint(*ENTRIES[stage], chosen=frozenset(_held(config)))
+
+
+def drawing_code(report: Report) -> str:
+    """The fingerprint of the code that draws a report: another table's or figure's function is no part of it."""
+    entries = ("reports.draw.table",) if report.table else ("reports.draw.figure", "reports.plots.save")
+    others = DRAWINGS - {type(report.drawing).__name__}
+    return fingerprint(*entries, "results.frame", chosen=CHOICES - others)
 
 
 def definitions(*entries: str, chosen: Chosen = CHOICES) -> set[Place]:
