@@ -1,6 +1,7 @@
 """DIET's tables and figures on frames whose right answers are known; its linear model; MedMNIST's files."""
 
 import csv
+import io
 import math
 from pathlib import Path
 
@@ -8,14 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy
+from matplotlib.text import Text
 from test_config import cell
 from test_tables import KNOWN, run, runs
 
 from entia import config, datasets, results, theory
 from entia.claims.intervals import spearman
-from entia.config import Embed, Optimizer, Problem, Readout
-from entia.planning import columns
-from entia.reports import diet_figures, diet_tables, linear, rendering
+from entia.config import Embed, Optimizer, Problem, Readout, Ridge
+from entia.planning import columns, drawings
+from entia.planning.reports import Report
+from entia.reports import diet_figures, diet_tables, draw, linear, rendering
 
 
 def trained(accuracy, **fields) -> pd.DataFrame:
@@ -101,7 +104,7 @@ def test_the_rate_is_scaled_by_the_batch_and_the_level_is_read_from_the_pipeline
         cell(batch=64, optimizer=Optimizer(lr=0.001)),
         cell(augmentation=config.Augmentation(jitter=0.3)),
     ]
-    rows = [results.columns(Readout(embed=Embed(pretrain=one, on=one.subset))) for one in asked]
+    rows = [results.columns(Readout(embed=Embed(pretrain=one, on=one.subset), probe=Ridge())) for one in asked]
     assert [row["rate"] for row in rows[:2]] == pytest.approx([0.00025, 0.001]) and rows[2]["level"] == 2
 
 
@@ -146,7 +149,7 @@ def test_reported_and_literature_values_stand_apart_and_only_beside_their_own_da
     assert table.loc[("net", "simclr"), ["reported %", "literature %"]].tolist() == ["not known", "90 (README)"]
     assert table.loc[("other", "diet"), "reported %"] == "not known"
     elsewhere = diet_tables.accuracy(rows.assign(**{"subset.dataset": "mnist5k"}), known)
-    assert set(elsewhere["reported %"]) | set(elsewhere["literature %"]) == {"not known"}
+    assert not {"reported %", "literature %"} & set(elsewhere)
 
 
 def test_cost_counts_seconds_an_epoch_and_leaves_those_of_two_machines_out():
@@ -263,6 +266,29 @@ def test_ranks_are_drawn_in_falling_order_of_their_means():
     after = diet_figures.rank(runs(*rows)).axes[0]
     assert [text.get_text() for text in after.get_xticklabels()] == ["diet", "vicreg", "simclr"]
     assert [bar.get_height() for bar in after.patches] == pytest.approx([9.5, 7.5, 5.5])
+
+
+@pytest.mark.parametrize("kind", [name for name in drawings.KINDS if name.startswith("diet_")])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_method_that_nobody_knows_is_drawn_in_every_table_and_figure(kind, alone):
+    own = [trained([30, 50], seed=seed, batch=batch, **{"method.name": name}).assign(rankme=5.0)
+           for name in ("mine", "another") for seed in (0, 1) for batch in (32, 64)]  # fmt: skip
+    own = [part.assign(loss=5 - part["accuracy"]) for part in own]
+    known = trained([40, 60]).assign(rankme=6.0, loss=[4.6, 4.4])
+    of_diet = kind in ("diet_loss", "diet_curves")
+    rows = runs(*own).drop(columns="method.smoothing") if alone and not of_diet else runs(*own, known)
+    if kind in drawings.TABLES:
+        text = draw.table(Report(title="t", table=kind), rows, "laptop", "X")["md"]
+        assert "mine" in text and "another" in text and "cannot be drawn" not in text
+    elif not issubclass(drawings.KINDS[kind], drawings.Theory):
+        figure = draw.figure(Report(title="t", figure=kind), rows, "laptop")
+        figure.savefig(io.BytesIO(), format="png", dpi=20)
+        named = " ".join(text.get_text() for text in figure.findobj(Text))
+        assert "cannot be drawn" not in named and (of_diet or ("mine" in named and "another" in named))
+
+
+def test_two_methods_that_nobody_knows_have_two_colours():
+    assert len({diet_figures._colour(name) for name in ("mine", "another", *diet_figures.METHODS)}) == 10
 
 
 # --- the linear model -----------------------------------------------------------------------------------------------------

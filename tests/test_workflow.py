@@ -173,10 +173,7 @@ EDITS = {
     "losses/redundancy": ("    x = _standardise(", "    _ = weight\n    x = _standardise("),
     "losses/contrastive": ("    x = F.normalize(", "    _ = form\n    x = F.normalize("),
     "readout": ("    for problem in problems:\n", "    _ = classes\n    for problem in problems:\n"),
-    "reports/figures": (
-        "    lost, rows = results.diverged(rows)",
-        "    _ = scale\n    lost, rows = results.diverged(rows)",
-    ),
+    "reports/figures": ("    lost, rows = results.diverged(rows)", "    _ = scale\n    lost, rows = results.diverged(rows)"),
     "cli": ("def main() -> None:", "EDITED = 1\n\n\ndef main() -> None:"),
 }
 """In each module an edit of a function that stages run, one that changes no result."""

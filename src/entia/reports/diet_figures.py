@@ -8,6 +8,7 @@ Papers: 2302.10260, 2406.10743, OpenReview GFNTbsVFlP.
 # pyright: reportOperatorIssue=false, reportReturnType=false, reportGeneralTypeIssues=false, reportUnknownLambdaType=false
 
 import math
+import zlib
 
 import matplotlib as mpl
 import numpy as np
@@ -121,8 +122,9 @@ def _grid(rows: pd.DataFrame) -> tuple[Figure, list[tuple[tuple[str, str], Axes]
 
 
 def _colour(method: object) -> str:
-    """A method's own colour; one for all that are not among `METHODS`."""
-    return dict(zip(METHODS, (*plots.COLOURS, "0.5"), strict=True)).get(str(method), "0.75")
+    """A method's own colour; one of twenty others, by its name, where it is not among `METHODS`."""
+    other = mpl.colors.to_hex(mpl.colormaps["tab20b"](zlib.crc32(str(method).encode()) % 20))
+    return dict(zip(METHODS, (*plots.COLOURS, "0.5"), strict=True)).get(str(method), other)
 
 
 def _line(axes: Axes, rows: pd.DataFrame, x: str, y: str, name: str, colour: object, style: str = "-") -> None:

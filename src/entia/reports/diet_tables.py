@@ -84,11 +84,8 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
     ]
     table[shares] = (100 * table[shares]).round(2)
     said = [_said(known, found, row) for row in table.to_dict("records")]
-    return (
-        accuracies.without_none(table)
-        .rename(columns=headings)
-        .assign(**{name: [one[name] for one in said] for name in said[0]})
-    )
+    table = accuracies.without_none(table).rename(columns=headings)
+    return reported.beside(table, {name: [one[name] for one in said] for name in ("reported %", "literature %")})
 
 
 def _said(known: pd.DataFrame, found: pd.DataFrame, row: dict[str, object]) -> dict[str, str]:

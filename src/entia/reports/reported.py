@@ -4,6 +4,7 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
 # pyright: reportOperatorIssue=false, reportReturnType=false, reportGeneralTypeIssues=false, reportUnknownLambdaType=false
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +26,11 @@ def said(known: pd.DataFrame) -> str:
         return ""
     texts = [f"{row['quantity']}: {row['value']} {row['unit']} ({row['source']})" for _, row in whole.iterrows()]
     return f"the papers report {', '.join(texts)}" if texts else f"the papers' values are {UNKNOWN}"
+
+
+def beside(table: pd.DataFrame, columns: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The table with these columns of reported values, but for those of which none is known."""
+    return table.assign(**{name: said for name, said in columns.items() if set(said) - {UNKNOWN}})
 
 
 def value(known: pd.DataFrame, method: str, width: object, arm: str) -> str:

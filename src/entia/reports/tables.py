@@ -49,9 +49,8 @@ def width_table(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     by = ["method.name", "projector.width"]
     parts = [final[final["arm"] == "fixed"], results.best_weights(final[final["arm"] == "tuned"], by)]
     table = accuracies.by_group(pd.concat(parts), [*by, "arm", "weight"])
-    table["reported %"] = [
-        reported.value(known, *key) for key in zip(table["method"], table["width"], table["arm"], strict=True)
-    ]
+    keys = zip(table["method"], table["width"], table["arm"], strict=True)
+    table = reported.beside(table, {"reported %": [reported.value(known, *key) for key in keys]})
     return table.sort_values(["method", "width", "arm"]).reset_index(drop=True)
 
 
@@ -72,8 +71,11 @@ def time_to_target(
         goals = ends * 0 + target if target is not None and part["subset.dataset"].iloc[0] == target_on else ends
         minutes = float(_times(base, goals)["minutes"].mean())
         for _, arm in part.groupby([*results.ARM, "weight"], dropna=False):
-            found.append(_reaching(arm, goals, minutes, known))
-    return pd.DataFrame(found)
+            found.append(_reaching(arm, goals, minutes))
+    table = pd.DataFrame(found)
+    arms = [f"{views}v@{percent:g}" for views, percent in zip(table["views"], table["% of images"], strict=True)]
+    keys = zip(table["method"], table["width"], arms, strict=True)
+    return reported.beside(table, {"reported minutes": [reported.value(known, *key) for key in keys]})
 
 
 def usual(rows: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +92,7 @@ def _times(arm: pd.DataFrame, goals: "pd.Series") -> pd.DataFrame:
     return pd.DataFrame.from_dict(places, orient="index", columns=axes)
 
 
-def _reaching(arm: pd.DataFrame, goals: "pd.Series", usual: float, known: pd.DataFrame) -> dict[str, object]:
+def _reaching(arm: pd.DataFrame, goals: "pd.Series", usual: float) -> dict[str, object]:
     """One row of `time_to_target`: an arm's runs."""
     times, one = _times(arm, goals), arm.iloc[0]
     mean, n, got = times.mean(), len(times), int(times["epoch"].notna().sum())
@@ -110,9 +112,6 @@ def _reaching(arm: pd.DataFrame, goals: "pd.Series", usual: float, known: pd.Dat
         "at epoch": mean["epoch"],
         "view-images": mean["view_images"],
         "peak MiB": arm["peak_mib"].max(),
-        "reported minutes": reported.value(
-            known, one["method.name"], one["projector.width"], f"{one['views']}v@{percent:g}"
-        ),
     }
 
 
@@ -174,8 +173,7 @@ def transfer(rows: pd.DataFrame) -> pd.DataFrame:
     final = results.last(results.unique(rows))
     by = [*results.ARM, "weight", "embed.on.dataset"]
     away = final[final["embed.on.dataset"] != final["subset.dataset"]].sort_values(by)
-    table = accuracies.by_group(away.assign(**{"subset.fraction": 100 * away["subset.fraction"]}), by)
-    return table.assign(**{"reported %": reported.UNKNOWN})
+    return accuracies.by_group(away.assign(**{"subset.fraction": 100 * away["subset.fraction"]}), by)
 
 
 def held_out(rows: pd.DataFrame) -> pd.DataFrame:
