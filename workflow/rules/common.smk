@@ -141,17 +141,17 @@ def read_by(wildcards):
 
 def drawn_by(wildcards):
     """All that fixes an artefact: what params.yaml says of it, its rows, the scale, and the code that draws it."""
-    report = PLAN.reports[wildcards.artefact]
+    asked = PLAN.reports[wildcards.artefact]
     return json.dumps(
         {
-            "report": plans.msgspec.to_builtins(report),
-            "drawing": plans.msgspec.to_builtins(report.drawing),
+            "report": plans.msgspec.to_builtins(asked),
+            "drawing": plans.msgspec.to_builtins(asked.drawing),
             "rows": [
                 (row.experiment, row.arm, row.readout)
                 for row in PLAN.drawn(wildcards.artefact)
             ],
             "scale": PLAN.scale,
-            "code": provenance.drawing_code(report),
+            "code": provenance.drawing_code(asked),
         },
         sort_keys=True,
     )
