@@ -180,8 +180,8 @@ def loss_rows(sign: float, noise: float, configurations: int = 15, epochs: int =
 
 def diet_speed(diet: Callable[[int], float], ssl: Callable[[int], float], gap: float) -> list[dict[str, object]]:
     found = rows("diet_budget", diet, method__name="diet") + rows("diet_budget", ssl, method__name="simclr")
-    found += rows("diet_levels", 0.5, method__name="diet", augmentation__crop_scale=(1.0, 1.0))
-    strong = {"augmentation__erase": 0.25, "augmentation__crop_scale": (0.1, 1.0)}
+    found += rows("diet_levels", 0.5, method__name="diet", level=0, augmentation__crop_scale=(1.0, 1.0))
+    strong = {"level": 3, "augmentation__erase": 0.25, "augmentation__crop_scale": (0.1, 1.0)}
     found += rows("diet_levels", 0.5 + gap, method__name="diet", **strong)
     found += rows("diet_smoothing", 0.4, method__name="diet", method__smoothing=0.0)
     return found + rows("diet_smoothing", 0.5, method__name="diet", method__smoothing=0.8)

@@ -36,6 +36,7 @@ from planted import (
 from entia import claims, config, plan, results, theory
 from entia.claims import checks, curves, judging, report
 from entia.claims.study import Study
+from entia.planning import columns
 
 IDS = [f"MV-H{number}" for number in range(1, 13)] + [f"DIET-H{number}" for number in range(1, 9)]
 
@@ -314,7 +315,8 @@ def test_methods_whose_rates_follow_the_batch_by_other_rules_are_not_compared_ov
     ],
 )
 def test_augmentation_levels_are_read_off_the_pipeline(policy: dict[str, object], level: int):
-    assert results.augmentation_level({f"augmentation.{name}": value for name, value in policy.items()}) == level
+    weakest = {"flip": 0.0, "crop_scale": (1.0, 1.0), "jitter": 0.0, "greyscale": 0.0}
+    assert columns.augmentation_level(config.Augmentation(**weakest | policy)) == level
 
 
 # --- honesty ------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from entia import plan, results, stages
 from entia.artefacts import check, store
 from entia.config import BarlowTwins, Diet, Embed, Encoder, Optimizer, Projector, Readout, Ridge, Subset
 from entia.forecast import overview
-from entia.planning import baselines, drawings
-from entia.reports import figures, tables
+from entia.planning import baselines, reports
+from entia.reports import draw, rendering, tables
 
 SUBSET = Subset(dataset="mnist5k", limit=100, validation=0.2)
 
@@ -113,9 +113,9 @@ def test_a_table_says_diverged_where_no_run_ended_and_counts_where_some_did():
     table = tables.width_table(rows, KNOWN).set_index("arm")
     assert table.loc["tuned", ["accuracy %", "n", "diverged"]].tolist() == [60, 1, 1]
     assert table.loc["fixed", ["n", "diverged"]].tolist() == [0, 2]
-    shown = tables.readable(table).loc["fixed", "accuracy %"]
+    shown = rendering.readable(table).loc["fixed", "accuracy %"]
     assert shown == "diverged"
-    text = tables.draw(drawings.Report(title="t", table="width_table"), rows, "laptop", "MV-T1")["md"]
+    text = draw.table(reports.Report(title="t", table="width_table"), rows, "laptop", "MV-T1")["md"]
     assert "3 runs diverged and count as missing: " in text and "(epoch 1, step 3 of 4)" in text
 
 
@@ -132,7 +132,7 @@ def test_held_out_images_still_choose_where_a_run_diverged():
 @pytest.mark.parametrize("some", [True, False])
 def test_a_figure_names_the_runs_that_it_lacks(kind, some):
     rows = runs(*([ending(60, arm="tuned")] if some else []), lost(arm="tuned", seed=1), lost(arm="tuned", seed=2))
-    figure = figures.draw(drawings.Report(title="t", figure=kind), rows, "laptop")
+    figure = draw.figure(reports.Report(title="t", figure=kind), rows, "laptop")
     written = " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
     assert "2 runs diverged and count as missing" in written
     assert ("every run diverged" in written) != some

@@ -1,36 +1,48 @@
+import inspect
+from typing import get_args
+
 import pytest
 from test_feasible import refusal, study
 
 from entia import plan, results
-from entia.planning import drawings
-from entia.reports import diet, figures, tables
+from entia.planning import columns, drawings
+from entia.reports import diet_figures, diet_tables, linear, tables, theory_figures, views, widths
+
+MODULES = (tables, widths, views, theory_figures, diet_tables, diet_figures, linear)
+BESIDE = {"rows", "known", "images", "resamplings", "pick"}
+"""Arguments that are no option: what is drawn, what tests make small, and `pick`, which one of DIET's tables has alone."""
 
 
-def test_every_kind_is_drawn_by_the_function_of_its_name():
-    def is_there(name: str) -> bool:
-        return any(callable(getattr(*place, None)) for place in ((tables, name), (figures, name), (diet, name[5:])))
+@pytest.mark.parametrize("kinds", [drawings.TABLES, drawings.FIGURES], ids=["tables", "figures"])
+def test_the_names_that_params_yaml_may_give_are_those_of_kinds_and_of_the_functions_that_draw_them(kinds):
+    assert get_args(drawings.TableName if kinds is drawings.TABLES else drawings.FigureName) == tuple(kinds)
+    for name, kind in kinds.items():
+        names = (name, name.removeprefix("diet_"))
+        (function,) = {vars(module)[one] for module in MODULES for one in names if callable(vars(module).get(one))}
+        assert {*inspect.signature(function).parameters} - BESIDE == {*kind.__struct_fields__} - BESIDE
 
-    assert all(is_there(name) for name in (*drawings.TABLES, *drawings.FIGURES))
-    used = {report.table or report.figure for report in plan.load("params.yaml", "paper").reports.values()}
-    assert used == {*drawings.TABLES, *drawings.FIGURES}
+
+def test_every_kind_is_asked_for_in_the_papers_study():
+    used = {report.kind for report in plan.load("params.yaml", "paper").reports.values()}
+    assert used == {*drawings.KINDS}
 
 
 WRONG = {
-    "a table's name": ({"table": "acounting"}, "reports.R.table: 'acounting' is unknown; did you mean accounting?"),
-    "a figure's name": ({"table": None, "figure": "pie"}, "reports.R.figure: 'pie' is unknown; known: width_curve"),
+    "a table's name": ({"table": "acounting"}, "reports.R.table: 'acounting' is not one of width_table, "),
+    "a figure's name": ({"table": None, "figure": "pie"}, "reports.R.figure: 'pie' is not one of width_curve, best_weight"),
     "an option's name": (
         {"options": {"nmed": "arm"}},
-        "reports.R.options.nmed: unknown to accounting; did you mean named?",
+        "reports.R.options.nmed: unknown; did you mean named?",
     ),
     "an option of a table without any": (
         {"table": "transfer", "options": {"x": 1}},
-        "reports.R.options.x: unknown to transfer; it has no options",
+        "reports.R.options.x: unknown; known: (none)",
     ),
     "an option's choice": (
         {"table": None, "figure": "convergence", "options": {"show": "eror"}},
-        "reports.R.options.show: 'eror' is unknown; did you mean error?",
+        "reports.R.options.show: 'eror' is not one of accuracy, error; did you mean error?",
     ),
-    "an option's kind": ({"options": {"named": 3}}, "reports.R.options.named: 3 does not fit (Expected `str`, got `int`)"),
+    "an option's kind": ({"options": {"named": 3}}, "reports.R.options.named: 3 is not str"),
     "a column that no run has": ({"options": {"named": "armm"}}, "reports.R: accounting: options.named: 'armm' is no column"),
     "arms that it does not know": ({"table": "width_table"}, "reports.R: width_table: runs are of arm ''"),
     "a baseline that was not run": (
@@ -81,8 +93,8 @@ def test_a_report_that_could_not_be_drawn_is_refused_at_planning(change, expecte
 def test_a_config_and_a_row_of_results_have_the_same_columns():
     found = plan.load("params.yaml", "paper")
     for name, readout in list(found.readouts.items())[::40]:
-        row, asked = results.columns(readout), drawings.Asked("", "", name, readout)
-        assert asked.get("level") == results.augmentation_level(row)
-        same = (*drawings.ARM, "embed.on.dataset", "batch", "optimizer.lr", "probe.name", "encoder.name", "seed")
+        row, asked = results.columns(readout), columns.Asked("", "", name, readout)
+        assert asked.get("level") == row["level"]
+        same = (*columns.ARM, "embed.on.dataset", "batch", "optimizer.lr", "rate", "probe.name", "encoder.name", "seed")
         assert {column: asked.get(column) for column in same} == {column: row[column] for column in same}
         assert asked.get("weight") is None or asked.get("weight") == row["weight"]

@@ -8,7 +8,7 @@ from test_tables import run
 from entia import plan
 from entia.config import Problem
 from entia.plan import Report
-from entia.reports import figures, page, tables
+from entia.reports import draw, page, plots, tables, views
 
 TABLE = "**Title**\n\n| what | times as fast |\n| --- | --- |\n| a <b> | 3 |\n"
 
@@ -56,13 +56,13 @@ def test_a_problem_in_drawing_is_drawn_in_all_formats_and_stands_on_the_page(row
         raise Problem(DIVERGED.replace(": ", ":\n"))
 
     monkeypatch.setattr(tables, "accounting", refuse)
-    monkeypatch.setattr(figures, "pareto", refuse)
-    texts = tables.draw(ACCOUNTING, rows, "laptop", "MV-A2")
+    monkeypatch.setattr(views, "pareto", refuse)
+    texts = draw.table(ACCOUNTING, rows, "laptop", "MV-A2")
     assert texts.keys() == {"csv", "md", "tex"} and all("cannot be drawn" in text for text in texts.values())
     assert why in texts["md"] and pd.read_csv(io.StringIO(texts["csv"]))["cannot be drawn"][0] == why
-    figure = figures.draw(PARETO, rows, "laptop")
-    for ending in figures.ENDINGS:
-        figures.save(figure, tmp_path / f"a.{ending}", ending)
+    figure = draw.figure(PARETO, rows, "laptop")
+    for ending in plots.ENDINGS:
+        plots.save(figure, tmp_path / f"a.{ending}", ending)
     note = page.said((tmp_path / "a.svg").read_text())
     assert note == f"cannot be drawn: {why}"
     texts_of, notes = drawn(found)
@@ -75,11 +75,11 @@ def test_a_mistake_of_ours_is_no_problem_and_is_raised(monkeypatch):
         raise KeyError("minutes")
 
     monkeypatch.setattr(tables, "accounting", broken)
-    monkeypatch.setattr(figures, "pareto", broken)
+    monkeypatch.setattr(views, "pareto", broken)
     with pytest.raises(KeyError):
-        tables.draw(ACCOUNTING, run(40), "laptop", "MV-A2")
+        draw.table(ACCOUNTING, run(40), "laptop", "MV-A2")
     with pytest.raises(KeyError):
-        figures.draw(PARETO, run(40), "laptop")
+        draw.figure(PARETO, run(40), "laptop")
 
 
 def test_what_a_scale_leaves_out_is_listed_once():

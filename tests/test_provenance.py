@@ -37,6 +37,8 @@ from entia.config import (
     Supervised,
     VICReg,
 )
+from entia.planning import drawings
+from entia.planning.reports import Report
 
 METHODS = {
     "barlow_twins": BarlowTwins(weight=0.1),
@@ -110,10 +112,7 @@ def before() -> dict[str, str]:
 
 def codes() -> dict[str, str]:
     found = {name: provenance.stage_code(name.split()[0], stage) for name, stage in STAGES.items()}
-    return found | {
-        name: provenance.fingerprint(name)
-        for name in ("reports.tables", "reports.figures", "claims", "reports.page", "reports.diet")
-    }
+    return found | {name: provenance.fingerprint(name) for name in ("reports.draw", "claims", "reports.page")}
 
 
 def changed(before: dict[str, str], *edits: tuple[Path, str, str]) -> set[str]:
@@ -351,7 +350,7 @@ def test_no_module_looks_names_up_by_text_or_imports_relatively():
 
 
 def test_every_module_belongs_to_a_stage_or_is_named_beside_them():
-    reports = ("reports.tables", "reports.figures", "reports.diet", "reports.page", "claims", "results")
+    reports = ("reports.draw", "reports.page", "claims", "results")
     entries = (*reports, *(entry for entries in provenance.ENTRIES.values() for entry in entries))
     modules = {
         ".".join(path.relative_to(provenance.HERE).with_suffix("").parts) for path in provenance.HERE.rglob("*.py")
@@ -359,6 +358,27 @@ def test_every_module_belongs_to_a_stage_or_is_named_beside_them():
     modules = {module.removesuffix(".__init__") for module in modules} - {"__init__"}
     left = modules - {module for module, _ in provenance.definitions(*entries)}
     assert [module for module in left if not provenance.is_beside(module, "")] == []
+
+
+DRAWERS = {
+    ("width_table",): ("tables", 'final[final["arm"] == "fixed"]', "final"),
+    ("pareto",): ("views", "s=14 + 40", "s=15 + 40"),
+    ("convergence", "sample_efficiency", "spectra"): ("views", 'sd=("y", "std")', 'sd=("y", "var")'),
+    ("diet_rank",): ("diet_figures", "alpha=0.35", "alpha=0.4"),
+    ("diet_accuracy", "diet_cost"): ("diet_tables", '("best", "std")', '("best", "var")'),
+    tuple(drawings.TABLES): ("rendering", "abs(value) >= 1000", "abs(value) >= 100"),
+    tuple(drawings.FIGURES): ("plots", "dpi=150", "dpi=100"),
+}
+
+
+@pytest.mark.parametrize(("kinds", "edited"), DRAWERS.items(), ids=[" ".join(kinds[:3]) for kinds in DRAWERS])
+def test_an_edit_of_one_drawing_draws_again_what_it_draws_and_nothing_else(kinds, edited, source):
+    reports = [Report(title="t", table=name) for name in drawings.TABLES]
+    reports += [Report(title="t", figure=name) for name in drawings.FIGURES]
+    before = {report.kind: provenance.drawing_code(report) for report in reports}
+    module, *change = edited
+    edit(source / f"reports/{module}.py", *change)
+    assert {report.kind for report in reports if before[report.kind] != provenance.drawing_code(report)} == {*kinds}
 
 
 @pytest.mark.parametrize(

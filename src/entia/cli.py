@@ -216,18 +216,16 @@ def report(arguments: argparse.Namespace) -> None:
 def _draw(found: plan.Plan, artefact: str) -> None:
     asked = _report(found, artefact)
     rows = _frame(found, found.drawn(artefact))
-    if asked.table:
-        from entia.reports import tables
+    from entia.reports import draw, plots
 
-        for ending, text in tables.draw(asked, rows, found.scale, artefact).items():
+    if asked.table:
+        for ending, text in draw.table(asked, rows, found.scale, artefact).items():
             store.write_text(found.folder / "tables" / f"{artefact}.{ending}", text)
     else:
-        from entia.reports import figures
-
-        figure = figures.draw(asked, rows, found.scale)
-        for ending in figures.ENDINGS:
+        figure = draw.figure(asked, rows, found.scale)
+        for ending in plots.ENDINGS:
             with store.whole(found.folder / "figures" / f"{artefact}.{ending}") as temporary:
-                figures.save(figure, temporary, ending)
+                plots.save(figure, temporary, ending)
 
 
 def claims_(arguments: argparse.Namespace) -> None:

@@ -17,11 +17,11 @@ import msgspec
 
 from entia import config
 from entia.config import Config, Embed, Pretrain, Problem, Readout, Stage, Subset
-from entia.planning import baselines, blocks, drawings, feasible, layering, mistakes, reading
+from entia.planning import baselines, blocks, feasible, layering, mistakes, reading
 from entia.planning.blocks import Block
-from entia.planning.drawings import Report
 from entia.planning.layering import Cell, Layers, Tree
 from entia.planning.like import Beside
+from entia.planning.reports import Report, wrong_options
 
 SCALES = ("laptop", "photos", "gpu_minutes", "gpu_hour", "paper")
 
@@ -273,7 +273,7 @@ def _reports(parts: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, R
             )
         found = list(mistakes.wrong(Report, report, place, partial=False))
         if isinstance(report, dict):
-            found += drawings.mistakes(name, cast("dict[str, Any]", report))
+            found += wrong_options(name, cast("dict[str, Any]", report))
         if found:
             told += found
             continue

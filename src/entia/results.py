@@ -16,11 +16,12 @@ from entia import config
 from entia.artefacts import provenance
 from entia.config import Problem, Readout
 from entia.plan import Plan, Row
-from entia.planning import baselines, drawings
+from entia.planning import baselines
+from entia.planning import columns as derived
 
 Log = list[dict[str, str]]
 # What tells the arms of a study of views apart, in the order in which they are drawn.
-ARM = list(drawings.ARM)
+ARM = list(derived.ARM)
 
 
 def frame(
@@ -30,7 +31,8 @@ def frame(
 
     Columns: `experiment`, `arm`, `readout` (its name); the config by dotted path (`views`, `projector.width`,
     `method.name`, `subset.fraction`, …, and `embed.*`, `probe.*`); `weight`, the method's orthogonality weight (Barlow
-    Twins' λ, VICReg's λ = μ, β); `all_views`, crops of another size among them; `cell`, the pretraining run's name;
+    Twins' λ, VICReg's λ = μ, β); `all_views`, crops of another size among them; `level`, DIET's augmentation level;
+    `rate`, the learning rate of the run's batch; `cell`, the pretraining run's name;
     `epoch`; the readout's metrics (fractions in [0, 1]); and from the log, up to that epoch: `minutes` of training and
     the processor's `cpu_minutes`, `view_images`, `peak_mib`, the `machines` it ran on and the online probe's best
     accuracy `probe_best`; that epoch's `loss`, `probe_loss` and `probe_accuracy`; and `images`, what the run trains on.
@@ -105,7 +107,13 @@ def columns(stage: Readout) -> dict[str, Any]:
     embed = stage.embed
     parts = {"": embed.pretrain, "embed.": embed, "probe.": stage.probe}
     cell = embed.pretrain
-    flat: dict[str, Any] = {"cell": config.name(cell), "weight": weight(cell), "all_views": config.all_views(cell)}
+    flat: dict[str, Any] = {
+        "cell": config.name(cell),
+        "weight": weight(cell),
+        "all_views": config.all_views(cell),
+        "level": derived.augmentation_level(cell.augmentation),
+        "rate": derived.rate(cell),
+    }
     for prefix, part in parts.items():
         content = {name: value for name, value in msgspec.to_builtins(part).items() if name != "pretrain"}
         flat |= _flat(content, prefix)
@@ -114,7 +122,7 @@ def columns(stage: Readout) -> dict[str, Any]:
 
 def weight(pretrain: config.Pretrain) -> float:
     """The method's orthogonality weight as the papers sweep it; not a number where a method has none."""
-    found = drawings.weight(pretrain)
+    found = derived.weight(pretrain)
     return float("nan") if found is None else found
 
 
@@ -178,9 +186,6 @@ def best_weights(rows: pd.DataFrame, by: list[str], on: str | None = None) -> pd
     return rows.merge(best, on=[*by, "weight"])
 
 
-# --- curves: what an arm reads out along its training ----------------------------------------------------------------
-
-
 def time_to(curve: pd.DataFrame, target: float, axis: str = "minutes") -> float:
     """Where a run's accuracy first reaches a target, along `axis`: linear between saved epochs.
 
@@ -193,19 +198,6 @@ def time_to(curve: pd.DataFrame, target: float, axis: str = "minutes") -> float:
         return float("nan")
     i = int(there[0])
     return float(x[0] if i == 0 else x[i - 1] + (target - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))
-
-
-def baseline(rows: pd.DataFrame) -> pd.DataFrame:
-    """The arm that others are held against: two views of all images, and the widest projector that was run so."""
-    found = rows[(rows["views"] == 2) & (rows["subset.fraction"] == 1)]
-    return found[found["projector.width"] == found["projector.width"].max()]
-
-
-def frontier(minutes: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Places of the points that no other point beats (lower error in no more time), by rising time."""
-    order = np.lexsort((error, minutes))
-    best = np.minimum.accumulate(np.concatenate(([np.inf], error[order][:-1])))
-    return order[error[order] < best]
 
 
 # --- minutes: those of one machine alone are held against each other -------------------------------------------------
@@ -246,82 +238,7 @@ def on_one_machine(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return kept, f"{name} alone ({counts[name]} of {len(cells)} cells)"
 
 
-# --- what an artefact says of itself ---------------------------------------------------------------------------------
-
-
-def varied(rows: pd.DataFrame, among: list[str]) -> list[str]:
-    """The columns that do not hold one value alone."""
-    return [name for name in among if rows[name].nunique() > 1]
-
-
-def arm_names(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows in the order of their arms, each with its arm's `name`: `4 views, 50 % of images, width 256`."""
-    rows = rows.sort_values([*ARM, "weight", "seed", "epoch"])
-    kinds = set(varied(rows, ARM))
-    names = [_arm_name(row, kinds) for row in rows.to_dict("records")]
-    rows = rows.assign(name=names)
-    several = rows.groupby("name")["weight"].transform("nunique") > 1
-    return rows.assign(name=rows["name"].where(~several, rows["name"] + [f", weight {w:g}" for w in rows["weight"]]))
-
-
-def _arm_name(row: Mapping[Any, Any], kinds: set[str]) -> str:
-    said = {
-        "method.name": f"{row['method.name']}",
-        "subset.dataset": f"{row['subset.dataset']}",
-        "epochs": f"{row['epochs']} epochs",
-        "views": f"{row['views']} views",
-        "subset.fraction": f"{100 * row['subset.fraction']:g} % of images",
-        "projector.width": f"width {row['projector.width']}",
-    }
-    return ", ".join(text for name, text in said.items() if name in kinds | {"views"})
-
-
-def comparison(rows: pd.DataFrame) -> str:
-    """What arms of different views have in common at the same epoch; empty where views do not differ."""
-    if rows.empty or rows["views"].nunique() == 1:
-        return ""
-    if rows["subset.fraction"].nunique() == 1:
-        return "equal unique images at equal epochs (view-images grow with the views)"
-    if np.allclose(rows["views"] * rows["subset.fraction"], (rows["views"] * rows["subset.fraction"]).iloc[0]):
-        return "equal view-images at equal epochs (unique images shrink as views grow)"
-    return "equal neither in unique images nor in view-images at equal epochs"
-
-
-def conditions(rows: pd.DataFrame, scale: str, chosen: bool = True) -> str:
-    """What a table or figure must say of itself: scale, data, encoder, epochs, seeds and probe.
-
-    Also where weights were chosen, if it shows the `chosen` of several, and what arms of unlike views have in common.
-    """
-    if rows.empty:
-        return f"{scale} scale; no network is trained"
-    seeds, views = rows["seed"].nunique(), _every(rows, "embed.views") if "embed.views" in rows else "1"
-    of = "" if views == "1" else f" of {views} views an image"
-    parts = [
-        f"{scale} scale: {_every(rows, 'subset.dataset')}, "
-        f"{_every(rows, 'encoder.name')} (width {_every(rows, 'encoder.width')}), "
-        f"{_every(rows, 'epochs')} epochs, batch {_every(rows, 'batch')}, {seeds} seed{'s' * (seeds > 1)}, "
-        f"{_every(rows, 'probe.name')} readout{of}"
-    ]
-    if chosen and rows.groupby(ARM)["weight"].nunique().max() > 1:
-        held = {"validation": "the validation split", "accuracy": "the TEST split (none was held out)"}[chosen_on(rows)]
-        parts.append(f"weights chosen on {held}")
-    if said := comparison(rows):
-        parts.append(f"arms compared: {said}")
-    return "; ".join(parts)
-
-
-def heading(title: str, rows: pd.DataFrame, scale: str) -> str:
-    """An artefact's title; below the papers' scale with the data it was really drawn on, whatever the title names."""
-    return (
-        title if scale == "paper" or rows.empty else f"{title} [here {_every(rows, 'subset.dataset')}, {scale} scale]"
-    )
-
-
-def _every(rows: pd.DataFrame, column: str) -> str:
-    return " and ".join(str(value) for value in sorted(rows[column].unique()))
-
-
-# --- what a row's config comes to ------------------------------------------------------------------------------------
+# --- names -----------------------------------------------------------------------------------------------------------
 
 SSL = ("simclr", "vicreg", "barlow_twins", "byol", "moco")
 """The baselines that DIET is held against."""
@@ -330,18 +247,3 @@ SSL = ("simclr", "vicreg", "barlow_twins", "byol", "moco")
 def plain(name: object) -> str:
     """A data set's or network's bare name: `image_folder/Tiny-ImageNet` is `tinyimagenet`."""
     return str(name).removeprefix("image_folder/").lower().replace("-", "").replace("_", "").rsplit("/", 1)[-1]
-
-
-def augmentation_level(row: Mapping[str, Any]) -> int:
-    """DIET's augmentation strength by what the pipeline holds (DIET spec §2.2).
-
-    0: nothing; 1: crops or flips; 2: colour as well; 3: blur or erasing as well.
-    """
-    names = ("erase", "blur", "jitter", "greyscale", "flip")
-    given = {name for name in names if row.get(f"augmentation.{name}", 0.0) > 0}  # a missing value is not
-    if given & {"erase", "blur"}:
-        return 3
-    if given & {"jitter", "greyscale"}:
-        return 2
-    scale = row.get("augmentation.crop_scale")
-    return int("flip" in given or (isinstance(scale, list | tuple) and scale[0] < 1))

@@ -30,7 +30,7 @@ IMPORTS = {
     "pretrain": ("entia.pretrain", "entia.losses.redundancy"),
     "embed": ("entia.embed",),
     "readout": ("threadpoolctl", "entia.readout", "entia.spectrum"),
-    "report": ("entia.reports.tables", "entia.reports.figures"),
+    "report": ("entia.reports.draw",),
     "claims": ("entia.claims",),
 }
 """The modules that each command imports late, since others do without them."""

@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from entia import config
 from entia.config import Stage
+from entia.planning import drawings
+from entia.planning.reports import Report
 
 HERE = Path(__file__).parent.parent
 LIBRARIES = (
@@ -23,8 +25,8 @@ LIBRARIES = (
 )  # fmt: skip
 BESIDE = (
     "artefacts", "forecast", "running", "system", "planning.reading", "planning.mistakes", "planning.layering",
-    "planning.feasible", "plan", "cli", "job", "stages", "config.label", "config.features",
-    "sizes", "pretrain.is_resident",
+    "planning.like", "planning.blocks", "planning.reports", "planning.feasible", "plan", "cli", "job", "stages",
+    "sizes", "config.label", "config.features", "pretrain.is_resident",
 )  # fmt: skip
 """Folders, modules and definitions that read, write, name and place, and touch no number."""
 ENTRIES = {
@@ -41,12 +43,13 @@ Place = tuple[str, str]
 ALL = "*"
 IMPORT = "import"
 """What a record calls a module's statements that define nothing."""
-CHOICES: Chosen = frozenset(
+DRAWINGS: Chosen = frozenset(kind.__name__ for kind in drawings.KINDS.values())
+CHOICES: Chosen = DRAWINGS | frozenset(
     [name for name, item in vars(config).items() if isinstance(item, type) and issubclass(item, Struct)]
     + [name.split("/")[0] for name in (*config.DATASETS, config.FOLDER)]
     + list(get_args(config.Encoder.__annotations__["name"]))
 )
-"""What a `case` may choose by and be left out by: a config's class, a data set (or image_folder), an encoder."""
+"""What a `case` may choose by and be left out by: a config's class, a data set, an encoder, a kind of drawing."""
 
 
 def fingerprint(*entries: str, chosen: Chosen = CHOICES) -> str:
@@ -85,6 +88,13 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[str
         [place for place in new if place not in old],
         [place for place in old if place not in new],
     )
+
+
+def drawing_code(report: Report) -> str:
+    """The fingerprint of the code that draws a report: another table's or figure's function is no part of it."""
+    entries = ("reports.draw.table",) if report.table else ("reports.draw.figure", "reports.plots.save")
+    others = DRAWINGS - {type(report.drawing).__name__}
+    return fingerprint(*entries, "results.frame", chosen=CHOICES - others)
 
 
 def definitions(*entries: str, chosen: Chosen = CHOICES) -> set[Place]:

@@ -43,8 +43,9 @@ def fixed(plan: Plan, artefact: str) -> dict[str, Any]:
         reported = home.reported("independent")
     else:
         report = plan.reports[artefact]
-        code = provenance.fingerprint("reports.tables" if report.table else "reports.figures", "results")
-        more = {"report": msgspec.to_builtins(report), "rows": rows(plan, artefact)}
+        code = provenance.drawing_code(report)
+        asked = {"report": msgspec.to_builtins(report), "drawing": msgspec.to_builtins(report.drawing)}
+        more = {**asked, "rows": rows(plan, artefact)}
         reported = home.reported("diet", "multi_view")
     return {"scale": plan.scale, "code": code, "reported": reported, **more}
 

@@ -309,7 +309,6 @@ def tracks(study: Study) -> Finding:
 def strongest_minus_weakest(study: Study) -> Finding:
     """Accuracy (points) at the strongest minus at the weakest augmentation level run."""
     rows = _method(of(study, "diet_levels"), "diet")
-    rows = rows.assign(level=[results.augmentation_level(row) for row in rows.to_dict("records")])
     return compared(study, rows, (Term(1.0, {"level": most}), Term(-1.0, {"level": least})))
 
 

@@ -36,9 +36,9 @@ def seeds_that_chose(rows: pd.DataFrame) -> set[tuple[str, int]]:
 
 def judged(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows without those of seeds that chose a weight."""
-    chose = seeds_that_chose(rows)
-    pairs = zip(rows["experiment"], rows["seed"], strict=True)
-    return rows[[pair not in chose for pair in pairs]] if chose else rows
+    if not (chose := seeds_that_chose(rows)):
+        return rows  # of theory there are none at all
+    return rows[[pair not in chose for pair in zip(rows["experiment"], rows["seed"], strict=True)]]
 
 
 def trained(rows: pd.DataFrame) -> pd.DataFrame:

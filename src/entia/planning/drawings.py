@@ -1,115 +1,19 @@
 """What params.yaml can ask to be drawn: the options of each table and figure, and what each needs of its rows.
 
-A kind's name is its function's in `tables`, `figures` or `diet`. What a function could not draw, or would draw empty,
+A kind's name is that of the function in `reports` that draws it. What a function could not draw, or would draw empty,
 its `needs` refuses at planning, before anything is trained.
 """
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Literal
 
 import msgspec
-from msgspec import Struct
 
 from entia import config
-from entia.config import BarlowTwins, Config, Readout, SpectralContrastive, VICReg
-
-ARM = ("method.name", "subset.dataset", "epochs", "projector.width", "views", "subset.fraction")
-"""What tells the arms of a study of views apart, in the order in which they are drawn."""
-AXES = {
-    "subset.dataset": "data",
-    "embed.on.dataset": "read out on",
-    "encoder.name": "encoder",
-    "method.name": "method",
-    "images": "images",
-    "level": "augmentation level",
-    "epochs": "epochs",
-    "batch": "batch",
-    "method.smoothing": "smoothing",
-    "rate": "lr",
-    "optimizer.weight_decay": "weight decay",
-    "method.lr_factor": "lr of head ×",
-    "method.decay_factor": "decay of head ×",
-    "projector.depth": "projector layers",
-    "method.catch_up": "missed steps applied",
-    "method.normalise": "unit features",
-    "method.temperature": "temperature",
-    "method.offload": "head on host",
-    "probe.name": "readout",
-}
-"""What tells one row of DIET's tables from another, and its heading."""
-NUMBERS = tuple(
-    name
-    for name in AXES
-    if not name.endswith(("dataset", "name")) and name not in ("method.catch_up", "method.offload")
-)
-SWEEP = "weight_sweep"
-"""How the names of experiments begin that `spectra` draws against weight."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A row that a report draws."""
-
-    experiment: str
-    arm: str
-    name: str
-    readout: Readout
-
-    def get(self, column: str) -> Any:
-        """A column of `results.frame` as far as it follows from the config; None where the row has none."""
-        cell = self.readout.embed.pretrain
-        match column:
-            case "arm" | "experiment":
-                return getattr(self, column)
-            case "weight":
-                return weight(cell)
-            case "level":
-                return augmentation_level(cell.augmentation)
-            case "rate":
-                return config.rate(cell.optimizer, cell.batch)
-            case "images":  # that the log will tell: the same of the same subset
-                return cell.subset.fraction, cell.subset.limit, cell.subset.validation, cell.subset.dataset
-            case _:
-                pass
-        top, _, rest = column.partition(".")
-        start = {"embed": self.readout.embed, "probe": self.readout.probe}.get(top)
-        return _field(start, rest) if start is not None else _field(cell, column)
-
-
-def _field(value: Any, path: str) -> Any:
-    for part in path.split("."):
-        if part == "name" and isinstance(value, Struct) and value.__struct_config__.tag:
-            value = value.__struct_config__.tag
-        else:
-            value = getattr(value, part, None)
-    return value
-
-
-def weight(cell: config.Pretrain) -> float | None:
-    """The method's orthogonality weight as the papers sweep it; None where a method has none."""
-    match cell.method:
-        case BarlowTwins(weight=found) | SpectralContrastive(weight=found):
-            return found
-        case VICReg(invariance=found):
-            return found
-        case _:
-            return None
-
-
-def augmentation_level(policy: config.Augmentation) -> int:
-    """DIET's augmentation strength by what the pipeline holds (DIET spec §2.2).
-
-    0: nothing; 1: crops or flips; 2: colour as well; 3: blur or erasing as well.
-    """
-    if policy.erase or policy.blur:
-        return 3
-    if policy.jitter or policy.greyscale:
-        return 2
-    return int(policy.flip > 0 or policy.crop_scale[0] < 1)
-
+from entia.config import Config
+from entia.planning.columns import ARM, AXES, NUMBERS, SWEEP, Asked
 
 # --- the kinds ----------------------------------------------------------------------------------------------------
 
@@ -119,6 +23,13 @@ Rows = Sequence[Asked]
 class Drawing(Config, frozen=True, tag_field="name", tag=lambda name: re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()):
     """A table or figure with its options."""
 
+    chooses: ClassVar[bool] = False
+    """Whether it shows a chosen weight."""
+    tries: ClassVar[bool] = False
+    """Whether it shows all that was tried, by seeds that chose a weight too."""
+    timed: ClassVar[bool] = False
+    """Whether it shows minutes."""
+
     def needs(self, rows: Rows) -> Iterator[str]:
         """What it lacks in these rows, of which there is one at least: a field, a value, a remedy."""
         yield from ()
@@ -126,6 +37,8 @@ class Drawing(Config, frozen=True, tag_field="name", tag=lambda name: re.sub(r"(
 
 class WidthTable(Drawing, frozen=True):
     """Accuracy by projector width, of the arms `fixed` and `tuned`."""
+
+    chooses = True
 
     def needs(self, rows: Rows) -> Iterator[str]:
         """That all rows are of these arms, and that what is tuned is a weight."""
@@ -201,6 +114,9 @@ class Transfer(Drawing, frozen=True):
 class HeldOut(Drawing, frozen=True):
     """Accuracy with the weight chosen on held-out images, and on the test split."""
 
+    chooses = True
+    tries = True
+
     def needs(self, rows: Rows) -> Iterator[str]:
         """That there are weights, and images held out to choose them on."""
         yield from _weights(rows)
@@ -244,13 +160,21 @@ class _Weighted(Drawing, frozen=True):
 class BestWeight(_Weighted, frozen=True):
     """The best weight against projector width."""
 
+    chooses = True
+    tries = True
+
 
 class HeatMap(_Weighted, frozen=True):
     """Accuracy by projector width and weight."""
 
+    chooses = True
+    tries = True
+
 
 class ViewsCurve(_Weighted, frozen=True):
     """Accuracy against the number of views."""
+
+    chooses = True
 
 
 class Dynamics(_Weighted, frozen=True):
@@ -260,6 +184,8 @@ class Dynamics(_Weighted, frozen=True):
 class Convergence(Drawing, frozen=True):
     """Accuracy of each arm against epochs, and beside it against what was spent."""
 
+    timed = True
+
     show: Literal["accuracy", "error"] = "accuracy"
     beside: Literal["minutes", "view_images"] = "minutes"
 
@@ -267,9 +193,13 @@ class Convergence(Drawing, frozen=True):
 class SampleEfficiency(Drawing, frozen=True):
     """Accuracy of arms with more views of fewer images."""
 
+    timed = True
+
 
 class Pareto(Drawing, frozen=True):
     """Error against minutes, with the frontiers of two views and of more."""
+
+    timed = True
 
     def needs(self, rows: Rows) -> Iterator[str]:
         """That there are weights, runs of two views and runs of more."""
@@ -282,6 +212,9 @@ class Pareto(Drawing, frozen=True):
 class Spectra(Drawing, frozen=True):
     """Spectra of embeddings: the study of views along training, the weight sweep after it."""
 
+    tries = True
+    timed = True
+
     def needs(self, rows: Rows) -> Iterator[str]:
         """That both studies are there."""
         sweep = [row for row in rows if row.experiment.startswith(SWEEP)]
@@ -290,24 +223,26 @@ class Spectra(Drawing, frozen=True):
             yield f"needs an experiment whose name begins with {SWEEP} and another one; add the one that is missing"
 
 
-class _Theory(Drawing, frozen=True):
+class Theory(Drawing, frozen=True):
     """Drawn from theory alone."""
 
 
-class GraphSpectrum(_Theory, frozen=True):
+class GraphSpectrum(Theory, frozen=True):
     """Spectrum of an augmentation graph."""
 
 
-class DietLinearOptimum(_Theory, frozen=True):
+class DietLinearOptimum(Theory, frozen=True):
     """DIET's linear model."""
 
 
-class DietInteractions(_Theory, frozen=True):
+class DietInteractions(Theory, frozen=True):
     """Interactions that DIET's linear model predicts."""
 
 
 class DietLoss(Drawing, frozen=True):
     """DIET's training loss against accuracy."""
+
+    tries = True
 
     def needs(self, rows: Rows) -> Iterator[str]:
         """That DIET was run."""
@@ -320,6 +255,8 @@ class DietSizes(Drawing, frozen=True):
 
 class DietBatch(Drawing, frozen=True):
     """Accuracy against batch size."""
+
+    timed = True
 
 
 class DietRank(Drawing, frozen=True):
@@ -344,85 +281,26 @@ class DietCurves(Drawing, frozen=True):
             yield f"options.panel: {self.panel!r} is no column of every run{_close(self.panel, AXES)}"
 
 
-def _kinds(of: Iterable[type[Drawing]]) -> dict[str, type[Drawing]]:
+TableName = Literal[
+    "width_table", "time_to_target", "accounting", "differences", "transfer", "held_out", "diet_accuracy", "diet_cost"
+]
+FigureName = Literal[
+    "width_curve", "best_weight", "convergence", "sample_efficiency", "pareto", "views_curve", "heat_map", "spectra",
+    "dynamics", "graph_spectrum", "diet_loss", "diet_sizes", "diet_curves", "diet_batch", "diet_rank",
+    "diet_linear_optimum", "diet_interactions",
+]  # fmt: skip
+
+
+def _kinds(*of: type[Drawing]) -> dict[str, type[Drawing]]:
     return {str(kind.__struct_config__.tag): kind for kind in of}
 
 
-TABLES = _kinds([WidthTable, TimeToTarget, Accounting, Differences, Transfer, HeldOut, DietAccuracy, DietCost])
+TABLES = _kinds(WidthTable, TimeToTarget, Accounting, Differences, Transfer, HeldOut, DietAccuracy, DietCost)
 FIGURES = _kinds(
-    [
-        *(WidthCurve, BestWeight, Convergence, SampleEfficiency, Pareto, ViewsCurve, HeatMap, Spectra, Dynamics),
-        *(GraphSpectrum, DietLoss, DietSizes, DietCurves, DietBatch, DietRank, DietLinearOptimum, DietInteractions),
-    ]
+    *(WidthCurve, BestWeight, Convergence, SampleEfficiency, Pareto, ViewsCurve, HeatMap, Spectra, Dynamics),
+    *(GraphSpectrum, DietLoss, DietSizes, DietCurves, DietBatch, DietRank, DietLinearOptimum, DietInteractions),
 )
-
-
-# --- a report -----------------------------------------------------------------------------------------------------
-
-
-class Report(Config, frozen=True):
-    """One table or figure: which function draws it, from the readouts of which experiments."""
-
-    title: str
-    table: str | None = None
-    """One of `TABLES`."""
-    figure: str | None = None
-    """One of `FIGURES`."""
-    experiments: tuple[str, ...] = ()
-    options: dict[str, Any] = msgspec.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if (self.table is None) == (self.figure is None):
-            raise ValueError("give either `table:` or `figure:`")
-
-    @property
-    def drawing(self) -> Drawing:
-        """Its kind and options."""
-        kind = TABLES[self.table] if self.table is not None else FIGURES[str(self.figure)]
-        return msgspec.convert(self.options | {"name": kind.__struct_config__.tag}, kind)
-
-
-def mistakes(name: str, report: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a report's kind and options, as params.yaml gives them."""
-    for field, kinds in (("table", TABLES), ("figure", FIGURES)):
-        given, options = report.get(field), report.get("options", {})
-        if not isinstance(given, str) or not isinstance(options, dict):
-            continue
-        if given not in kinds:
-            yield f"reports.{name}.{field}: {given!r} is unknown{_close(given, kinds)}"
-            continue
-        known = kinds[given].__struct_fields__
-        strange = [option for option in options if option not in known]
-        for option in strange:
-            yield f"reports.{name}.options.{option}: unknown to {given}{_close(str(option), known)}"
-        for option in known:
-            if option in options:
-                yield from _option(kinds[given], given, name, option, options[option])
-
-
-def _option(kind: type[Drawing], given: str, name: str, option: str, value: object) -> Iterator[str]:
-    try:
-        msgspec.convert({"name": given, option: value}, kind)
-    except msgspec.ValidationError as error:
-        found = next(field for field in msgspec.structs.fields(kind) if field.name == option)
-        choices = getattr(found.type, "__args__", ())
-        if choices and all(isinstance(choice, str) for choice in choices):
-            yield f"reports.{name}.options.{option}: {value!r} is unknown{_close(str(value), choices)}"
-        else:
-            yield f"reports.{name}.options.{option}: {value!r} does not fit ({str(error).split(' - at')[0]})"
-
-
-def lacking(report: Report, rows: Rows) -> Iterator[str]:
-    """What a report lacks in the rows that it draws."""
-    drawing, kind = report.drawing, report.table or report.figure
-    if isinstance(drawing, _Theory):
-        if report.experiments:
-            yield f"experiments: {kind} is drawn from theory alone and reads none; leave them out"
-    elif not rows:
-        what = f"{', '.join(report.experiments)} hold no run" if report.experiments else "none given"
-        yield f"experiments: {what}, and {kind} draws runs; name experiments that hold some"
-    else:
-        yield from (f"{kind}: {lack}" for lack in drawing.needs(rows))
+KINDS = TABLES | FIGURES
 
 
 # --- parts --------------------------------------------------------------------------------------------------------

@@ -26,8 +26,9 @@ from entia.config import (
     VICReg,
     label,
 )
-from entia.planning import drawings
-from entia.planning.drawings import Asked, Report
+from entia.planning import reports
+from entia.planning.columns import Asked
+from entia.planning.reports import Report
 from entia.sizes import Held, expected
 
 
@@ -59,7 +60,7 @@ def mistakes(
     yield from by_cause(refused(own), readouts, where)
     for name, report in asked.items():
         drawn = [Asked(row.experiment, row.arm, row.readout, readouts[row.readout]) for row in rows[name]]
-        yield from (f"reports.{name}: {lack}" for lack in drawings.lacking(report, drawn))
+        yield from (f"reports.{name}: {lack}" for lack in reports.lacking(report, drawn))
 
 
 # --- what each stage asks -----------------------------------------------------------------------------------------

@@ -135,14 +135,21 @@ def _expected(kind: Any, message: str) -> str:
     described = [meta.description for meta in get_args(kind)[1:] if isinstance(meta, msgspec.Meta) and meta.description]
     if described:
         return described[0]
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if choices := _choices(kind):
+        return f"one of {', '.join(choices)}"
     return message.split(" - at")[0].replace("Expected ", "").replace("`", "").split(", got")[0]
+
+
+def _choices(kind: Any) -> list[str]:
+    """The names that a field chooses among, if it does; it may be left empty, or not."""
+    return [str(name) for part in (kind, *get_args(kind)) if get_origin(part) is Literal for name in get_args(part)]
 
 
 def _remedy(value: Any, kind: Any) -> str:
     if not isinstance(value, str):
         return ""
+    if close := difflib.get_close_matches(value, _choices(kind), n=1):
+        return f"; did you mean {close[0]}?"
     if kind is bool:
         word = YES.get(value.lower(), value.lower())
         return f": write {word}, without quotes" if word in ("true", "false") else ": write true or false"

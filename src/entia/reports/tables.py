@@ -1,4 +1,4 @@
-"""Tables: readouts in, a data frame out, and its csv, Markdown and LaTeX text."""
+"""Tables: which function makes which, and those of any study. Readouts in, a data frame and notes out."""
 
 # pandas' type stubs give every cell and column the union of all that it might hold.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
@@ -8,96 +8,36 @@ import numpy as np
 import pandas as pd
 
 from entia import results
-from entia.claims import tuning
-from entia.config import Problem
 from entia.planning import drawings
-from entia.planning.drawings import Report
-from entia.system import home
-
-REPORTED = (home.REPORTED / "multi_view.csv", home.REPORTED / "diet.csv")
-UNKNOWN = "not known"
-CHOOSING = ("width_table", "held_out")  # tables that show a chosen weight
-NAMES = {
-    "method.name": "method",
-    "subset.dataset": "data",
-    "embed.on.dataset": "read out on",
-    "projector.width": "width",
-    "subset.fraction": "% of images",
-    "pixels": "raw pixels %",
-    "untrained": "untrained %",
-    "chance": "chance %",
-}
-BASELINES = ("pixels", "untrained", "chance")
-"""What an accuracy has to be better than, where a row has them."""
+from entia.planning.drawings import Drawing
+from entia.reports import accuracies, captions, diet_tables, reported
 
 
-def draw(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
-    """The table as csv (numbers as they are), md and tex (numbers as people read them), each with its conditions.
+def table(drawing: Drawing, rows: pd.DataFrame, known: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table of a kind, from the rows that it shows, and what must be said of it besides its conditions.
 
-    Where a `Problem` keeps it from being drawn, a table that says so.
+    `known`: what the papers report for it.
     """
-    try:
-        if rows.empty:
-            raise Problem("none of its experiments has a cell at this scale")
-        rows = tuning.trained(rows)
-        shown = rows if report.table == "held_out" else tuning.judged(rows)
-        return _drawn(report, shown, scale, artefact)
-    except Problem as problem:
-        why = pd.DataFrame({"cannot be drawn": [" ".join(str(problem).split())]})
-        return rendered(why, report.title, f"{scale} scale", artefact)
-
-
-def _drawn(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
-    known, lost = reported(artefact), results.diverged(rows)
-    notes = [results.conditions(rows, scale, chosen=report.table in CHOOSING)]
-    match report.drawing:
+    match drawing:
         case drawings.WidthTable():
-            table = width_table(rows, known)
+            return width_table(rows, known), []
         case drawings.TimeToTarget(target=target, target_on=target_on):
-            table = time_to_target(rows, known, target, target_on)
-            notes += [results.timed(rows)[1], "compared at equal accuracy, interpolated linearly between saved epochs"]
+            notes = [results.timed(rows)[1], "compared at equal accuracy, interpolated linearly between saved epochs"]
+            return time_to_target(rows, known, target, target_on), notes
         case drawings.Accounting(named=named):
-            table = accounting(rows, named)
-            notes += [results.timed(rows)[1]]
+            return accounting(rows, named), [results.timed(rows)[1]]
         case drawings.Differences(along=along, baseline=baseline):
-            table = differences(rows, along, baseline)
+            return differences(rows, along, baseline), []
         case drawings.Transfer():
-            table = transfer(rows)
+            return transfer(rows), []
         case drawings.HeldOut():
-            table = held_out(rows)
+            return held_out(rows), []
         case drawings.DietCost():
-            from entia.reports import diet  # imports this module
-
-            table = diet.cost(rows, known)
-            notes += [diet.READ_AS, results.timed(rows)[1]]
+            return diet_tables.cost(rows, known), [diet_tables.READ_AS, results.timed(rows)[1]]
         case drawings.DietAccuracy(pick=pick):
-            from entia.reports import diet
-
-            table = diet.accuracy(rows, known, pick)
-            notes += [diet.READ_AS]
+            return diet_tables.accuracy(rows, known, pick), [diet_tables.READ_AS]
         case other:
-            raise ValueError(f"reports.{artefact}.table: {other!r} is no table")
-    notes += [lost] if lost else []
-    notes += [_said(known)] if known.empty or (known["arm"] == "").any() else []
-    return rendered(table, results.heading(report.title, rows, scale), "; ".join(notes), artefact)
-
-
-def reported(artefact: str) -> pd.DataFrame:
-    """The papers' own figures for an artefact, each with its source; empty where none is known."""
-    found = pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False) for file in REPORTED])
-    return found[found["artefact"] == artefact]
-
-
-def _said(known: pd.DataFrame) -> str:
-    """What the papers say of an artefact as a whole, beside its cells."""
-    whole = known[known["arm"] == ""]
-    texts = [f"{row['quantity']}: {row['value']} {row['unit']} ({row['source']})" for _, row in whole.iterrows()]
-    return f"the papers report {', '.join(texts)}" if texts else f"the papers' values are {UNKNOWN}"
-
-
-def _known(known: pd.DataFrame, method: str, width: object, arm: str) -> str:
-    match = known[(known["method"] == method) & (known["width"] == str(width)) & (known["arm"] == arm)]
-    return f"{match.iloc[0]['value']} ({match.iloc[0]['source']})" if len(match) else UNKNOWN
+            raise ValueError(f"{other!r} is no table")
 
 
 def width_table(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
@@ -108,41 +48,16 @@ def width_table(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     final = results.last(rows)
     by = ["method.name", "projector.width"]
     parts = [final[final["arm"] == "fixed"], results.best_weights(final[final["arm"] == "tuned"], by)]
-    table = _accuracy(pd.concat(parts), [*by, "arm", "weight"])
-    table["reported %"] = [
-        _known(known, *key) for key in zip(table["method"], table["width"], table["arm"], strict=True)
-    ]
+    table = accuracies.by_group(pd.concat(parts), [*by, "arm", "weight"])
+    keys = zip(table["method"], table["width"], table["arm"], strict=True)
+    table = reported.beside(table, {"reported %": [reported.value(known, *key) for key in keys]})
     return table.sort_values(["method", "width", "arm"]).reset_index(drop=True)
-
-
-def _accuracy(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and standard deviation of test accuracy over seeds, their number, and baselines, in per cent, by groups.
-
-    A run that diverged counts in the column `diverged`, which is there where one did, and nowhere else.
-    """
-    groups = results.counted(rows).groupby(by, as_index=False, sort=False, dropna=False)
-    beside = {name: (name, "mean") for name in BASELINES if name in rows}
-    table = groups.agg(
-        mean=("accuracy", "mean"),
-        sd=("accuracy", "std"),
-        n=("ended", "nunique"),
-        diverged=("diverged", "sum"),
-        **beside,
-    )
-    for column in ("mean", "sd", *beside):
-        table[column] = (100 * table[column]).round(2)
-    return without_none(table.rename(columns={"mean": "accuracy %", **NAMES}))
-
-
-def without_none(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without its count of diverged runs where there is none."""
-    return table if table["diverged"].any() else table.drop(columns="diverged")
 
 
 def time_to_target(
     rows: pd.DataFrame, known: pd.DataFrame, target: float | None = None, target_on: str | None = None
 ) -> pd.DataFrame:
-    """Training time at which each arm's runs reach an accuracy, and how much sooner than `results.baseline`'s do.
+    """Training time at which each arm's runs reach an accuracy, and how much sooner than `usual`'s do.
 
     The accuracy is `target` on the data set `target_on`. Elsewhere it is what the baseline's run of the same seed has
     at its end; baseline and arms are those of one method, data set and number of epochs. Times are means over the runs
@@ -151,13 +66,22 @@ def time_to_target(
     rows, _ = results.timed(results.unique(rows))
     found: list[dict[str, object]] = []
     for _, part in rows.groupby(["method.name", "subset.dataset", "epochs"]):
-        base = results.baseline(part)
+        base = usual(part)
         ends = results.last(base).set_index("seed")["accuracy"]
         goals = ends * 0 + target if target is not None and part["subset.dataset"].iloc[0] == target_on else ends
-        usual = float(_times(base, goals)["minutes"].mean())
+        minutes = float(_times(base, goals)["minutes"].mean())
         for _, arm in part.groupby([*results.ARM, "weight"], dropna=False):
-            found.append(_reaching(arm, goals, usual, known))
-    return pd.DataFrame(found)
+            found.append(_reaching(arm, goals, minutes))
+    table = pd.DataFrame(found)
+    arms = [f"{views}v@{percent:g}" for views, percent in zip(table["views"], table["% of images"], strict=True)]
+    keys = zip(table["method"], table["width"], arms, strict=True)
+    return reported.beside(table, {"reported minutes": [reported.value(known, *key) for key in keys]})
+
+
+def usual(rows: pd.DataFrame) -> pd.DataFrame:
+    """The arm that others are held against: two views of all images, and the widest projector that was run so."""
+    found = rows[(rows["views"] == 2) & (rows["subset.fraction"] == 1)]
+    return found[found["projector.width"] == found["projector.width"].max()]
 
 
 def _times(arm: pd.DataFrame, goals: "pd.Series") -> pd.DataFrame:
@@ -168,13 +92,13 @@ def _times(arm: pd.DataFrame, goals: "pd.Series") -> pd.DataFrame:
     return pd.DataFrame.from_dict(places, orient="index", columns=axes)
 
 
-def _reaching(arm: pd.DataFrame, goals: "pd.Series", usual: float, known: pd.DataFrame) -> dict[str, object]:
+def _reaching(arm: pd.DataFrame, goals: "pd.Series", usual: float) -> dict[str, object]:
     """One row of `time_to_target`: an arm's runs."""
     times, one = _times(arm, goals), arm.iloc[0]
     mean, n, got = times.mean(), len(times), int(times["epoch"].notna().sum())
     early = bool((times["epoch"] <= arm["epoch"].min()).any())
     percent = 100 * one["subset.fraction"]
-    fixed = {NAMES.get(name, name): one[name] for name in ("method.name", "projector.width", "views")}
+    fixed = {accuracies.NAMES.get(name, name): one[name] for name in ("method.name", "projector.width", "views")}
     return fixed | {
         "% of images": percent,
         "weight": one["weight"],
@@ -188,7 +112,6 @@ def _reaching(arm: pd.DataFrame, goals: "pd.Series", usual: float, known: pd.Dat
         "at epoch": mean["epoch"],
         "view-images": mean["view_images"],
         "peak MiB": arm["peak_mib"].max(),
-        "reported minutes": _known(known, one["method.name"], one["projector.width"], f"{one['views']}v@{percent:g}"),
     }
 
 
@@ -214,8 +137,8 @@ def accounting(rows: pd.DataFrame, named: str = "") -> pd.DataFrame:
         }
     )
     spent["subset.fraction"] *= 100
-    read = _accuracy(final.sort_values(by), by)
-    return spent.rename(columns=NAMES).assign(**read[["accuracy %", *_outcome(read, by)]])
+    read = accuracies.by_group(final.sort_values(by), by)
+    return spent.rename(columns=accuracies.NAMES).assign(**read[["accuracy %", *_outcome(read, by)]])
 
 
 def _outcome(table: pd.DataFrame, by: list[str]) -> list[str]:
@@ -230,7 +153,7 @@ def differences(rows: pd.DataFrame, along: str = "arm", baseline: float | str = 
     baseline's run of the same seed, and equal in all that sets other rows apart. `sd` follows the mean that it is of.
     """
     final = results.last(results.unique(rows) if along != "arm" else rows)
-    same = [name for name in results.varied(final, [*results.ARM, "embed.on.dataset"]) if name != along]
+    same = [name for name in captions.varied(final, [*results.ARM, "embed.on.dataset"]) if name != along]
     key = [*same, "seed"]
     reference = final[final[along] == baseline][[*key, "accuracy"]].rename(columns={"accuracy": "reference"})
     if reference.empty:
@@ -238,7 +161,7 @@ def differences(rows: pd.DataFrame, along: str = "arm", baseline: float | str = 
     paired = final.merge(reference, on=key, how="left", validate="many_to_one")
     paired["difference"] = 100 * (paired["accuracy"] - paired["reference"])
     paired = paired.assign(away=paired[along] != baseline).sort_values([*same, "away", along])
-    table = _accuracy(paired, [*same, along])
+    table = accuracies.by_group(paired, [*same, along])
     groups = paired.groupby([*same, along], sort=False)["difference"]
     table["difference"] = groups.mean().round(2).to_numpy()
     table["sd of difference"] = groups.std().round(2).to_numpy()
@@ -250,8 +173,7 @@ def transfer(rows: pd.DataFrame) -> pd.DataFrame:
     final = results.last(results.unique(rows))
     by = [*results.ARM, "weight", "embed.on.dataset"]
     away = final[final["embed.on.dataset"] != final["subset.dataset"]].sort_values(by)
-    table = _accuracy(away.assign(**{"subset.fraction": 100 * away["subset.fraction"]}), by)
-    return table.assign(**{"reported %": UNKNOWN})
+    return accuracies.by_group(away.assign(**{"subset.fraction": 100 * away["subset.fraction"]}), by)
 
 
 def held_out(rows: pd.DataFrame) -> pd.DataFrame:
@@ -262,9 +184,9 @@ def held_out(rows: pd.DataFrame) -> pd.DataFrame:
     final = results.last(results.unique(rows))
     by = ["method.name", "subset.dataset", "projector.width"]
     fair, flattered = (
-        _accuracy(results.best_weights(final, by, on), [*by, "weight"]) for on in ("validation", "accuracy")
+        accuracies.by_group(results.best_weights(final, by, on), [*by, "weight"]) for on in ("validation", "accuracy")
     )
-    names = [NAMES[name] for name in by]
+    names = [accuracies.NAMES[name] for name in by]
     table = fair[[*names, "weight", "accuracy %", *_outcome(fair, [*by, "weight"])]]
     table = table.rename(columns={"weight": "weight, held out"})
     other = flattered[[*names, "weight", "accuracy %"]]
@@ -272,95 +194,3 @@ def held_out(rows: pd.DataFrame) -> pd.DataFrame:
     table = table.merge(other, on=names, validate="one_to_one")
     table["flattery"] = table["accuracy % if chosen on test"] - table["accuracy %"]
     return table.sort_values(names).reset_index(drop=True)
-
-
-def rendered(table: pd.DataFrame, title: str, conditions: str, artefact: str) -> dict[str, str]:
-    """A table's csv, Markdown and LaTeX text; the latter two with mean and spread in one cell."""
-    shown = readable(table)
-    markdown = "\n".join(
-        [_line(shown.columns), _line(["---"] * len(shown.columns)), *(_line(row) for row in shown.to_numpy())]
-    )
-    caption = f"{artefact}. {title}. {conditions}."
-    return {
-        "csv": table.assign(conditions=conditions).to_csv(index=False, lineterminator="\n"),
-        "md": f"**{artefact}. {title}**\n\n{markdown}\n\n{conditions}.\n",
-        "tex": _latex(shown, caption, artefact),
-    }
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `84.1 ± 0.6` in place of a mean and its `sd`, and numbers without needless digits.
-
-    A spread stands right of the mean it is of; what has no value (one seed's spread, a target not reached) is `–`.
-    """
-    shown = table.astype(object).copy()
-    for spread in [name for name in table if str(name).startswith("sd")]:
-        mean = table.columns[table.columns.get_loc(spread) - 1]
-        digits = 2 if mean == "minutes" else 1
-        shown[mean] = [_spread(m, s, digits) for m, s in zip(table[mean], table[spread], strict=True)]
-        if "diverged" in table and mean in ("accuracy %", "last epoch %"):
-            shown[mean] = shown[mean].where(table[mean].notna() | (table["diverged"] == 0), "diverged")
-        shown = shown.drop(columns=spread)
-    return shown.map(_number)
-
-
-def _number(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    if pd.isna(value):
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _spread(mean: float, spread: float, digits: int) -> str:
-    if pd.isna(mean):
-        return "–"
-    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if pd.notna(spread) else "")
-
-
-def _line(cells: object) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"  # pyright: ignore
-
-
-def _latex(shown: pd.DataFrame, caption: str, artefact: str) -> str:
-    escaped = shown.map(_escape).rename(columns=_escape)
-    body = "\n".join(" & ".join(row) + r" \\" for row in escaped.to_numpy())
-    head = " & ".join(escaped.columns) + r" \\"
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_escape(caption)}}}",
-            rf"\label{{tab:{artefact}}}",
-            rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}",
-            r"\hline",
-            head,
-            r"\hline",
-            body,
-            r"\hline",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def _escape(text: str) -> str:
-    for plain, escaped in (
-        ("\\", r"\textbackslash{}"),
-        ("%", r"\%"),
-        ("_", r"\_"),
-        ("&", r"\&"),
-        ("#", r"\#"),
-        ("±", r"$\pm$"),
-        ("λ", r"$\lambda$"),
-        ("μ", r"$\mu$"),
-        ("×", r"$\times$"),
-        ("⁶", r"$^6$"),
-        ("–", "--"),
-        ("≥", r"$\ge$"),
-        ("β", r"$\beta$"),
-        ("α", r"$\alpha$"),
-    ):
-        text = text.replace(plain, escaped)
-    return text
