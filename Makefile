@@ -4,14 +4,20 @@ BIN := .venv/bin
 # where Python may not write bytecode, every process would compile all that it imports (PyTorch: 3 s)
 RUN := PATH="$$PWD/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=
 .DEFAULT_GOAL := all
-.PHONY: all test check benchmarks format lock plan pull prune record clean help
+.PHONY: all test test-long check benchmarks format lock plan pull prune record clean help
 
 all: .venv/ready  ## run the study of params.yaml on all cores; print its tables
 	@$(RUN) snakemake --cores all
 	@$(RUN) entia results
 
-test: .venv/ready  ## run all tests
-	@$(RUN) pytest -n 4 --dist loadgroup --no-loadscope-reorder  # for two cores: tests with SLURM mostly wait
+# four processes for two cores: tests with SLURM mostly wait
+TESTS := pytest -n 4 --dist loadgroup --no-loadscope-reorder
+
+test: .venv/ready  ## run the tests, the whole pipeline, a kill and a SLURM cluster among them
+	@$(RUN) $(TESTS) -m "not long"
+
+test-long: .venv/ready  ## run the others: many kills, conda, experiments, a study on SLURM
+	@$(RUN) $(TESTS) -m long
 
 check: .venv/ready  ## formatting, lint, types, layers, workflow
 	@$(RUN) ruff format --check src tests benchmarks workflow
