@@ -3,6 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 # where Python may not write bytecode, every process would compile all that it imports (PyTorch: 3 s)
 RUN := PATH="$$PWD/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=
+# make PORTABLE=1: the same numbers on every x86-64 processor with AVX2, more slowly (docs/changing.md)
+ifdef PORTABLE
+export ATEN_CPU_CAPABILITY := avx2
+export ONEDNN_MAX_CPU_ISA := AVX2
+export MKL_CBWR := COMPATIBLE
+endif
 .DEFAULT_GOAL := all
 .PHONY: all test test-long check benchmarks format lock plan pull prune record clean help
 

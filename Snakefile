@@ -22,7 +22,7 @@ sys.path[:] = [
 ]
 os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
 from entia import config as configs, job as jobs, plan as plans, sizes
-from entia.artefacts import adopted, provenance, recorded
+from entia.artefacts import adopted, provenance, redrawing
 from entia.running import reasons, trust
 from entia.system import home, machines
 

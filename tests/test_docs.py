@@ -20,7 +20,7 @@ BARE = {"params.yaml"}
 """Where a § with nothing before it is part one's, as the file's head says."""
 
 SUFFIXES = {".py", ".md", ".yaml", ".toml", ".smk", ".lock", ".csv", ".cff", ".def", ".html", ".json", ".sh", ".dvc"}
-EXAMPLES = {"src/entia/losses/alignment.py", "reports/tables/mine.md", "list.sh"}
+EXAMPLES = {"src/entia/losses/alignment.py", "list.sh"}
 """Files that a document has its reader make."""
 SEARCHED = ("src/entia", "workflow", "recorded")
 """Where a file named without its folder may be."""
@@ -138,3 +138,20 @@ def test_a_wrong_path_is_found():
     found = named_files("see docs/nowhere.md, [this](gone/x.md), `absent.py`, data/raw/NAME/, src/entia/confg and a/b")
     assert found == {"docs/nowhere.md", "gone/x.md", "absent.py", "src/entia/confg"}
     assert not [name for name in found if is_there(name, ROOT / "docs")]
+
+
+def test_the_picture_of_the_house_names_every_module_and_no_other():
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    picture = text.split("## The house")[1].split("```")[1]
+    shown, folder = set(), ""
+    for line in picture.strip().splitlines():
+        if not line.startswith(" "):
+            places = re.findall(r"^(\w+)/", line)
+            folder = places[0] if places else ""
+            shown |= set(re.findall(r"\b\w+\.py\b", line))
+        named = line.rsplit(":", 1)[-1] if not line.startswith(" ") else line
+        if folder:
+            shown |= {f"{folder}/{name}.py" for name in named.split()}
+    source = ROOT / "src/entia"
+    files = {str(path.relative_to(source)) for path in source.rglob("*.py")}
+    assert shown == {name for name in files if not name.endswith("__init__.py")}

@@ -1,6 +1,7 @@
 """One set of versions: the lock's, in the conda environment, in the container, and as installed here."""
 
 import re
+import subprocess
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 
@@ -8,6 +9,8 @@ import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from entia.artefacts import provenance
 
 LOCK = (ROOT / "requirements.lock").read_text()
 ENVIRONMENT = yaml.safe_load((ROOT / "workflow/envs/main.yaml").read_text())
@@ -72,3 +75,15 @@ def test_the_locks_own_uv_is_found_as_makefile_and_container_look_for_it():
 
 def test_the_lock_names_no_place_to_fetch_from():
     assert "://" not in LOCK and "--index-url" not in LOCK
+
+
+def test_make_portable_has_every_library_take_the_same_instructions():
+    command = ["make", "--silent", "--eval", "show: ; @env", "show", "PORTABLE=1"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {"ATEN_CPU_CAPABILITY=avx2", "ONEDNN_MAX_CPU_ISA=AVX2", "MKL_CBWR=COMPATIBLE"} <= set(told)
+
+
+def test_an_artefact_records_which_instructions_were_asked_for(monkeypatch):
+    assert not set(provenance.ARITHMETIC) & set(provenance.versions())
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    assert provenance.versions()["MKL_CBWR"] == "COMPATIBLE"

@@ -13,7 +13,7 @@ from test_provenance import edit, source  # noqa: F401
 from test_workflow import ENVIRONMENT, make_study
 
 from entia import config, plan, stages
-from entia.artefacts import adopted, provenance, recorded, store
+from entia.artefacts import adopted, provenance, redrawing, store
 from entia.artefacts.why import CURRENT, Why
 from entia.config import BarlowTwins, Readout, VICReg
 
@@ -177,15 +177,15 @@ def test_a_run_that_was_trained_elsewhere_is_not_made_here(study):
 def draw(artefact: str) -> None:
     """Leaves what Snakemake leaves when it has drawn an artefact: its files, and its record of the first."""
     planned = plan.load("params.yaml")
-    read = [store.path(DATA, planned.readouts[name]) for *_, name in recorded.rows(planned, artefact)]
+    read = [store.path(DATA, planned.readouts[name]) for *_, name in redrawing.rows(planned, artefact)]
     record = {
-        "params": [repr(recorded.parameter(planned, artefact))],
+        "params": [repr(redrawing.parameter(planned, artefact))],
         "input_checksums": {str(file): store.stamp(file) for file in read},
     }
-    for file in recorded.files(planned, artefact):
+    for file in redrawing.files(planned, artefact):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("")
-        place = recorded.METADATA / base64.urlsafe_b64encode(str(file).encode()).decode()
+        place = redrawing.METADATA / base64.urlsafe_b64encode(str(file).encode()).decode()
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(json.dumps(record))
 
@@ -193,7 +193,7 @@ def draw(artefact: str) -> None:
 @pytest.mark.parametrize("artefact", ["MV-T1", "MV-F2a", "claims"])
 def test_what_is_drawn_is_current_or_names_the_code_that_draws_it(artefact, study, source):  # noqa: F811
     draw(artefact)
-    file, *_ = recorded.files(plan.load("params.yaml"), artefact)
+    file, *_ = redrawing.files(plan.load("params.yaml"), artefact)
     assert asked(artefact) == [f"{file}: {CURRENT}"]
     for module in ("reports/tables", "reports/figures", "claims/__init__"):
         text = (source / f"{module}.py").read_text()
@@ -238,7 +238,7 @@ def test_a_table_names_the_readout_whose_content_is_another(study):
 
 
 def test_a_table_that_snakemake_did_not_draw_says_so_and_a_missing_one_is_missing(study):
-    for file in recorded.files(plan.load("params.yaml"), "MV-T1"):
+    for file in redrawing.files(plan.load("params.yaml"), "MV-T1"):
         assert f"{file}: missing" in asked("MV-T1")
     draw("MV-T1")
     shutil.rmtree(".snakemake")

@@ -94,8 +94,8 @@ CIFAR100 = DataSet(
 STL10 = DataSet(
     train=105_000, test=8_000, classes=10, channels=3, side=96,
     version="binary version",
-    source="https://cs.stanford.edu/~acoates/stl10/",
-    licence="see the source page",
+    source="http://ai.stanford.edu/~acoates/stl10/",
+    licence="not looked up",
     accessed="",
 )  # fmt: skip
 """Planned, and not read yet: it pretrains on unlabelled images."""
@@ -107,17 +107,17 @@ PNEUMONIAMNIST = DataSet(
 )  # fmt: skip
 PATHMNIST = DataSet(
     train=100_000, test=7_180, classes=9, channels=3, side=28,
-    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="see the source page", accessed="2026-11-24",
+    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="not looked up", accessed="2026-11-24",
     files={"pathmnist.npz": None},
 )  # fmt: skip
 DERMAMNIST = DataSet(
     train=8_010, test=2_005, classes=7, channels=3, side=28,
-    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="see the source page", accessed="2026-11-24",
+    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="not looked up", accessed="2026-11-24",
     files={"dermamnist.npz": None},
 )  # fmt: skip
 BLOODMNIST = DataSet(
     train=13_671, test=3_421, classes=8, channels=3, side=28,
-    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="see the source page", accessed="2026-11-24",
+    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="not looked up", accessed="2026-11-24",
     files={"bloodmnist.npz": None},
 )  # fmt: skip
 

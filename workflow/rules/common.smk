@@ -27,7 +27,7 @@ REPORT = {
     "verdicts": f"{PLAN.folder}/claims.json",
     "page": f"{PLAN.folder}/index.html",
 }
-ENDINGS = recorded.ENDINGS
+ENDINGS = redrawing.ENDINGS
 
 
 def stored(stage, plan=PLAN):
@@ -127,4 +127,4 @@ def read_by(wildcards):
 
 def drawn_by(wildcards):
     """All that fixes an artefact: what params.yaml says of it, its rows, the scale, and the code that draws it."""
-    return recorded.parameter(PLAN, wildcards.artefact)
+    return redrawing.parameter(PLAN, wildcards.artefact)

@@ -51,7 +51,7 @@ rule claims:
     conda:
         ENVIRONMENT
     params:
-        fixed=recorded.parameter(PLAN, recorded.CLAIMS),
+        fixed=redrawing.parameter(PLAN, redrawing.CLAIMS),
     message:
         "claims: {output[0]}"
     shell:

@@ -121,9 +121,15 @@ def is_beside(module: str, name: str) -> bool:
     return f"{module}.{name}.".startswith(tuple(f"{each}." for each in BESIDE))
 
 
+ARITHMETIC = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
+"""The environment's variables by which PyTorch, oneDNN and MKL take another processor's instructions."""
+
+
 def versions() -> dict[str, str]:
-    """Python's and the libraries' versions, by name."""
-    found = {"python": platform.python_version()}
+    """Python's and the libraries' versions, by name, and the instructions that they were told to use."""
+    found = {"python": platform.python_version()} | {
+        name: os.environ[name] for name in ARITHMETIC if name in os.environ
+    }
     for library in LIBRARIES:
         try:
             found[library] = version(library)

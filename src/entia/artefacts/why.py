@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from entia import config
-from entia.artefacts import adopted, check, nearest, provenance, recorded, store
+from entia.artefacts import adopted, check, nearest, provenance, redrawing, store
 from entia.config import Pretrain, Problem, Readout, Stage
 from entia.plan import Plan
 from entia.system import faults
@@ -30,7 +30,7 @@ class Why:
 
     def answer(self, name: str) -> list[str]:
         """The reasons for the artefact of this name, file, key, or id. Raises `Problem` where params.yaml has none."""
-        if name in self.plan.reports or name == recorded.CLAIMS:
+        if name in self.plan.reports or name == redrawing.CLAIMS:
             return self._drawing(name)
         stage = self._named(name)
         if config.name(stage) not in adopted.to_make(self.plan, self.data).of(stage.kind):
@@ -46,7 +46,7 @@ class Why:
             for of, stage in self.plan.of(step).items():
                 if asked in (of, of.rsplit("-", 1)[1], store.path(self.data, stage).name):
                     return stage
-        known = f"`entia plan` lists the cells, and an id is one of {', '.join((*self.plan.reports, recorded.CLAIMS))}"
+        known = f"`entia plan` lists the cells, and an id is one of {', '.join((*self.plan.reports, redrawing.CLAIMS))}"
         raise Problem(f"{name}: not in params.yaml at {self.plan.scale} scale; {known}; `--scale` names another")
 
     def _line(self, stage: Stage, reason: str) -> str:
@@ -130,10 +130,10 @@ class Why:
     # --- a table, a figure, the claims ------------------------------------------------------------------------------
 
     def _drawing(self, artefact: str) -> list[str]:
-        file, *others = recorded.files(self.plan, artefact)
+        file, *others = redrawing.files(self.plan, artefact)
         lines = [f"{each}: missing" for each in (file, *others) if not faults.is_there(each)]
         try:
-            lines += [f"{file}: {how}" for how in recorded.changes(self.plan, artefact)]
+            lines += [f"{file}: {how}" for how in redrawing.changes(self.plan, artefact)]
         except LookupError:
             if not lines:
                 lines.append(f"{file}: drawn without Snakemake: what from was not recorded")
@@ -145,7 +145,7 @@ class Why:
 
     def _readouts(self, artefact: str) -> list[Readout]:
         """Those that an artefact draws and that are to be made here."""
-        names = dict.fromkeys(name for *_, name in recorded.rows(self.plan, artefact))
+        names = dict.fromkeys(name for *_, name in redrawing.rows(self.plan, artefact))
         there = adopted.to_make(self.plan, self.data).readouts
         return [there[name] for name in names if name in there]
 
