@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -64,6 +64,14 @@ def _say_whose() -> None:
         )
 
 
+class _Command(Protocol):
+    """Adds a command: its name, what runs it, what it does, and its positional arguments with their meaning."""
+
+    def __call__(
+        self, name: str, run: Callable[[argparse.Namespace], None], text: str, *positional: tuple[str, str]
+    ) -> argparse.ArgumentParser: ...
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="entia",
@@ -81,7 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    cell = ("cell", "an artefact's name, or its key (its last ten digits)")
+    for add in (_forecasting, _making, _drawing, _carrying, _keeping):
+        add(command)
+    return parser
+
+
+def _forecasting(command: _Command) -> None:
     planning = command(
         "plan",
         _plan,
@@ -105,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     calibrating.add_argument(
         "--at-once", type=_count, metavar="N", help="cells at once (default: as many as `snakemake --cores all` runs)"
     )
+
+
+def _making(command: _Command) -> None:
+    cell = ("cell", "an artefact's name, or its key (its last ten digits)")
     for step, run, text in (
         ("subset", _pack, "pack a data set's images into data/subset/"),
         ("pretrain", _alone(stages.pretrain), "pretrain one cell into data/checkpoints/"),
@@ -112,6 +129,9 @@ def _parser() -> argparse.ArgumentParser:
         ("readout", _alone(stages.readout), "read labels out of embeddings into data/readouts/"),
     ):
         _scale(command(step, functools.partial(_stage, step, run), text, cell))
+
+
+def _drawing(command: _Command) -> None:
     drawing = ("artefact", "its id, such as MV-T1")
     _scale(command("report", report, "draw one table or figure from the readouts", drawing))
     _scale(command("claims", claims_, "judge the papers' claims from the readouts"))
@@ -122,6 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     _scale(command("results", results_, "print a table, and where everything lies", shown))
     _scale(command("record", record_, "copy what was drawn into recorded/, which git keeps, with commit and machine"))
     command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
+
+
+def _carrying(command: _Command) -> None:
     adopting = "have Snakemake take up what was made without it: all that `check` calls current"
     command(
         "adopt", adopt_, adopting, ("archive?", "take up the archive of `entia run` on another machine, and draw it")
@@ -135,6 +158,11 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--workers", type=_count, metavar="N", help=each)
     running.add_argument("--archive", type=Path, metavar="FILE", help="what it packs (default: entia-SCALE.tar.gz)")
     running.add_argument("--weights", action="store_true", help="pack the encoders' weights too")
+    command("study", study, "make a folder a study of its own, to be changed: your images", ("folder", "a new one"))
+    command("where", where, "print the folder that holds the Snakefile")
+
+
+def _keeping(command: _Command) -> None:
     checking = command(
         "check", check_artefacts, "say of each artefact whether it is whole, and of today's config, code and data"
     )
@@ -148,12 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     asking = command("why", why_, "say why artefacts would be made anew: which code, field or input has changed")
     _scale(asking)
     asking.add_argument("names", nargs="+", metavar="NAME", help="a cell, as above, its file, or an id such as MV-T1")
-    command("study", study, "make a folder a study of its own, to be changed: your images", ("folder", "a new one"))
-    command("where", where, "print the folder that holds the Snakefile")
     command(
         "show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path")
     )
-    return parser
 
 
 def _scale(parser: argparse.ArgumentParser) -> None:
