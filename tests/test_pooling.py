@@ -21,11 +21,12 @@ import scipy
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from entia.claims import pooling, tuning
 from entia.claims.arms import difference
 from entia.claims.intervals import Missing
-from entia.claims.pooling import Sample
+from entia.claims.pooling import Sample, Stratum
 from entia.claims.study import POINTS, Study
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -201,3 +202,25 @@ def test_the_simulation_measures_what_picking_arms_by_name_finds():
         quick = simulated.part(arms, plus, minus, 0.0).test(made).comparisons[0].estimate
         named = difference("simulated", {"arm": f"arm {plus}"}, {"arm": f"arm {minus}"})(made).comparisons[0].estimate
         assert quick == named
+
+
+def test_the_noisiest_method_is_held_against_the_others_and_its_p_is_that_of_the_f_distribution():
+    strata = {("p", "quiet"): Stratum(1.0, 8.0), ("p", "loud"): Stratum(9.0, 7.0), ("q", "alone"): Stratum(4.0, 6.0)}
+    rest = {"p": Stratum(2.0, 6.0), "q": Stratum(4.0, 6.0)}  # q's is all of its arms
+    found = {(each.protocol, each.method): each for each in pooling.noise(pooling.Pool(strata, rest))}
+    assert {place: each.deviation for place, each in found.items()} == pytest.approx(
+        {("p", "quiet"): 1.0, ("p", "loud"): 3.0, ("p", "others"): math.sqrt(2), ("q", "alone"): 2.0}
+    )
+    others = (8 * 1.0 + 6 * 2.0) / 14
+    assert found["p", "loud"].unlike == pytest.approx(3 * stats.f.sf(9 / others, 7, 14))
+    assert [each.unlike for place, each in found.items() if place != ("p", "loud")] == [None] * 3
+
+
+def test_equal_noise_is_called_unlike_in_no_more_than_five_of_a_hundred_studies():
+    generator, called = np.random.default_rng(0), 0
+    for _ in range(400):
+        variances = [float(generator.chisquare(8)) / 8 for _ in range(4)]
+        strata = {("p", str(place)): Stratum(one, 8.0) for place, one in enumerate(variances)}
+        found = pooling.noise(pooling.Pool(strata, {"p": Stratum(1.0, 32.0)}))
+        called += min(each.unlike for each in found if each.unlike is not None) < 0.05
+    assert 0 < called <= 400 * 0.05 + 3 * math.sqrt(400 * 0.05 * 0.95)

@@ -264,8 +264,9 @@ def _judge(found: plan.Plan) -> None:
     shown = (row for artefact in found.rows for row in found.drawn(artefact))
     rows = tuple(dict.fromkeys(row for row in shown if claims.reads(row.experiment)))
     frame = _frame(found, rows)
-    verdicts = claims.judge(results.ended(frame), found.scale, found.judging.looks)
-    for ending, text in claims.render(verdicts, found.scale, results.diverged(frame)).items():
+    ended = results.ended(frame)
+    verdicts, noise = claims.judge(ended, found.scale, found.judging.looks), claims.noise(ended, found.scale)
+    for ending, text in claims.render(verdicts, found.scale, results.diverged(frame), noise).items():
         store.write_text(found.folder / f"claims.{ending}", text)
 
 

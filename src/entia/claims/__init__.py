@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from entia.claims import diet, judging, multi_view
+from entia.claims import diet, judging, multi_view, pooling
 from entia.claims.judging import RULINGS, Verdict
+from entia.claims.pooling import Noise
 from entia.claims.report import render
-from entia.claims.study import BASELINES
+from entia.claims.study import BASELINES, POINTS, Study
 
-__all__ = ["CLAIMS", "RULINGS", "judge", "reads", "render"]
+__all__ = ["CLAIMS", "RULINGS", "judge", "noise", "reads", "render"]
 
 CLAIMS = (*multi_view.CLAIMS, *diet.CLAIMS)
 """In the papers' order."""
@@ -26,3 +27,8 @@ def judge(frame: pd.DataFrame, scale: str, looks: Sequence[int] = ()) -> tuple[V
     `looks`: the numbers of seeds that were planned to be judged, one or two; none: all seeds, once.
     """
     return judging.judge(CLAIMS, frame, scale, looks)
+
+
+def noise(frame: pd.DataFrame, scale: str) -> list[Noise]:
+    """The noise from seed to seed of last-epoch accuracy that verdicts borrow from, in points."""
+    return [] if frame.empty else pooling.noise(Study.of(frame, scale).pool(POINTS))

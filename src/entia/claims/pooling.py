@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy.special import fdtrc
 
 from entia.claims.intervals import Mean, enough
 
@@ -89,6 +90,45 @@ def pool(rows: pd.DataFrame, column: str) -> Pool:
         rest[protocol] = alone if alone.freedom >= LEAST else _sum(squares, freedom, np.ones(len(methods), bool))
         strata |= {(protocol, one): stratum for one, stratum in found.items() if one not in small}
     return Pool(strata, rest)
+
+
+class Noise(NamedTuple):
+    """How far arms of one method lie apart from seed to seed, in one protocol."""
+
+    protocol: str
+    method: str
+    """Or `others`: methods of too few degrees of freedom to stand alone."""
+    deviation: float
+    freedom: float
+    unlike: float | None
+    """Of the noisiest: how often so large a ratio to the others' variance would come of equal noise, at most."""
+
+
+def noise(found: Pool) -> list[Noise]:
+    """Each stratum's standard deviation. The noisiest is held against the rest of its protocol by an F test.
+
+    Its p is multiplied by the number of strata, since the noisiest of them was picked. It informs and decides nothing:
+    strata are kept apart whatever it says.
+    """
+    told: list[Noise] = []
+    for protocol, rest in found.rest.items():
+        strata = {method: stratum for (place, method), stratum in found.strata.items() if place == protocol}
+        if not strata or rest.freedom < sum(stratum.freedom for stratum in strata.values()):  # else it is all of them
+            strata["others" if strata else "all methods"] = rest
+        strata = {method: stratum for method, stratum in strata.items() if stratum.freedom > 0}
+        noisiest = max(strata, key=lambda method: strata[method].variance, default=None)
+        for method, (variance, freedom) in strata.items():
+            others = [stratum for other, stratum in strata.items() if other != noisiest]
+            unlike = _unlike(strata[method], others) if method == noisiest and others else None
+            told.append(Noise(protocol, method, math.sqrt(variance), freedom, unlike))
+    return told
+
+
+def _unlike(noisiest: Stratum, others: Sequence[Stratum]) -> float:
+    freedom = sum(stratum.freedom for stratum in others)
+    variance = sum(stratum.variance * stratum.freedom for stratum in others) / freedom
+    ratio = noisiest.variance / variance if variance else math.inf
+    return min(1.0, (len(others) + 1) * float(fdtrc(noisiest.freedom, freedom, ratio)))
 
 
 def _of_arms(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

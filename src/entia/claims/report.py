@@ -10,6 +10,7 @@ import pandas as pd
 from entia import results
 from entia.claims.checks import Check, checks
 from entia.claims.judging import RULINGS, UNDECIDED, Reading, Verdict
+from entia.claims.pooling import Noise
 from entia.claims.power import MOST, Need
 from entia.system import home
 
@@ -41,19 +42,20 @@ def independent() -> pd.DataFrame:
     return pd.read_csv(INDEPENDENT, dtype=str, keep_default_na=False)
 
 
-def render(verdicts: Sequence[Verdict], scale: str, lost: str = "") -> dict[str, str]:
+def render(verdicts: Sequence[Verdict], scale: str, lost: str = "", noise: Sequence[Noise] = ()) -> dict[str, str]:
     """`md`, a line for each claim and then each claim's parts, and `json`, the same with the cells used.
 
-    `lost`: a note on the runs that diverged, which no claim was judged on.
+    `lost`: a note on the runs that diverged, which no claim was judged on. `noise`: from seed to seed.
     """
     known, theory = _by_claim(independent()), checks()
     content = {
         "scale": scale,
         "claims": [_record(found, known) for found in verdicts],
         "checks": [asdict(check) for check in theory],
+        "noise": [each._asdict() for each in noise],
     } | ({"note": lost} if lost else {})
     made = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return {"md": _report(verdicts, scale, known, theory, lost), "json": made + "\n"}
+    return {"md": _report(verdicts, scale, known, theory, lost, noise), "json": made + "\n"}
 
 
 Known = Mapping[str, list[str]]
@@ -87,7 +89,9 @@ def _record(found: Verdict, known: Known) -> dict[str, Any]:
 # --- for people ---------------------------------------------------------------------------------------------------
 
 
-def _report(verdicts: Sequence[Verdict], scale: str, known: Known, theory: Sequence[Check], lost: str) -> str:
+def _report(
+    verdicts: Sequence[Verdict], scale: str, known: Known, theory: Sequence[Check], lost: str, noise: Sequence[Noise]
+) -> str:
     judged = [found.verdict for found in verdicts]
     counts = ", ".join(f"{judged.count(ruling)} {ruling}" for ruling in RULINGS)
     confidence = verdicts[0].shown.confidence
@@ -98,7 +102,7 @@ def _report(verdicts: Sequence[Verdict], scale: str, known: Known, theory: Seque
     how = _line_of(HOW).format(level=50 * (1 - confidence), confidence=100 * confidence, claims=len(verdicts))
     sections = (_section(found, known.get(found.claim, [])) for found in verdicts)
     note = [f"{lost[0].upper()}{lost[1:]}."] if lost else []
-    return "\n\n".join([title, _line_of(NAMES), how, *note, table, *sections, _checks(theory)]) + "\n"
+    return "\n\n".join([title, _line_of(NAMES), how, *note, table, *sections, *_noise(noise), _checks(theory)]) + "\n"
 
 
 def _line_of(text: str) -> str:
@@ -209,6 +213,29 @@ def _end(value: float | None, infinite: str) -> str:
 def _amount(value: float) -> str:
     """Three digits, thousands written out."""
     return (f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}").replace("-", "−")
+
+
+def _noise(noise: Sequence[Noise]) -> list[str]:
+    """What verdicts borrow from: how far seeds lie apart, by protocol and method."""
+    if not noise:
+        return []
+    text = """## Noise from seed to seed
+
+The standard deviation of last-epoch accuracy over seeds, after each seed's common effect is taken out, in points. A
+protocol is what its runs have in common. The noisiest method of each is held against the others by an F test, its p
+corrected for having been picked; it decides nothing, since methods are kept apart whatever it says."""
+    head = ("protocol", "method", "deviation", "degrees of freedom", "p")
+    rows = [
+        (
+            ", ".join(part for part in each.protocol.split("|") if part),
+            each.method,
+            _amount(each.deviation),
+            _amount(each.freedom),
+            "" if each.unlike is None else _amount(each.unlike),
+        )
+        for each in noise
+    ]
+    return [text, "\n".join(_line(row) for row in (head, ("---",) * len(head), *rows))]
 
 
 def _checks(theory: Sequence[Check]) -> str:
