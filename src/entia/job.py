@@ -88,7 +88,10 @@ def _hand_over(name: str, arguments: list[str]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the copy by itself, and ends it
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, lambda number, _: connection.send(bytes([number])))
-        code = connection.recv(1)
+        try:
+            code = connection.recv(1)
+        except ConnectionResetError:  # killed, with what we sent it unread
+            code = b""
     sys.exit(code[0] if code else "entia: the process that did this job was killed")
 
 

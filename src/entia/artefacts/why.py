@@ -46,7 +46,7 @@ class Why:
             for of, stage in self.plan.of(step).items():
                 if asked in (of, of.rsplit("-", 1)[1], store.path(self.data, stage).name):
                     return stage
-        known = f"`entia plan` lists the cells, and an id is one of {', '.join((*self.plan.reports, redrawing.CLAIMS))}"
+        known = f"`entia plan ID` lists its cells; an ID is one of {', '.join((*self.plan.reports, redrawing.CLAIMS))}"
         raise Problem(f"{name}: not in params.yaml at {self.plan.scale} scale; {known}; `--scale` names another")
 
     def _line(self, stage: Stage, reason: str) -> str:
