@@ -210,3 +210,16 @@ def test_a_calibration_by_the_real_command_foretells_a_training_within_a_factor(
     took = estimate.logged(one, store.read_log(store.log_path(folder / "data", one))).seconds
     # of some tenths of a second, on a machine that does something else as well
     assert 1 / 8 < of(found).training(one) / took < 8
+
+
+@pytest.mark.parametrize("change", [{"start": {"subset": 1.0}}, {"places": 0}])
+def test_a_calibration_that_lacks_what_plan_needs_is_refused_with_the_remedy(change, tmp_path, laptop):
+    body = msgspec.to_builtins(measured(laptop, count=1)) | change
+    (tmp_path / "calibration.json").write_bytes(msgspec.json.encode(body))
+    with pytest.raises(config.Problem, match="is no calibration of this version .*`entia calibrate` makes it anew"):
+        estimate.load(tmp_path / "calibration.json")
+
+
+def test_a_calibration_that_tried_no_cell_still_plans(tmp_path, laptop):
+    text = overview.artefacts(laptop, tmp_path, measured(laptop, count=0), "")
+    assert "a few steps of 0" in text

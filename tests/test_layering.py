@@ -276,6 +276,8 @@ def test_an_experiment_that_no_report_names_is_said(tmp_path):
     found = planned(raw, tmp_path)
     assert found.notices == ("experiments.mine: no report of this scale names it, so nothing of it is run",)
     assert 5 not in {cell.seed for cell in found.pretrains.values()}
+    raw["scales"]["laptop"]["experiments"] |= {"mine": [], "as_run": []}
+    assert planned(raw, tmp_path).notices == ()  # left out, whether a report names it or not
 
 
 def test_a_scale_without_experiments_of_its_own_is_known_from_one_without_a_section(tmp_path):

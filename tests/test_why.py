@@ -245,6 +245,21 @@ def test_a_table_that_snakemake_did_not_draw_says_so_and_a_missing_one_is_missin
     assert asked("MV-T1") == ["reports/tables/MV-T1.csv: drawn without Snakemake: what from was not recorded"]
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"params": null}', '{"params": ["x y"]}', '{"params": ["3"]}'])
+def test_a_record_that_was_cut_short_is_none(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(redrawing, "METADATA", tmp_path)
+    file = Path("reports/tables/MV-T1.csv")
+    (tmp_path / base64.urlsafe_b64encode(str(file).encode()).decode()).write_text(text)
+    with pytest.raises(LookupError):
+        redrawing._record(file)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"config": 3}'])
+def test_what_is_no_artefact_is_compared_with_nothing(text, tmp_path):
+    (tmp_path / "other.json").write_text(text)
+    assert store.glance(tmp_path / "other.json") is None
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 
 

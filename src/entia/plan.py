@@ -344,8 +344,8 @@ def _rows(layers: Layers, experiment: str, block: Block, readouts: dict[str, Rea
 def _notices(study: _Study, drawn: set[str], readouts: Mapping[str, Readout]) -> Iterator[str]:
     datasets = {readout.embed.pretrain.subset.dataset for readout in readouts.values()}
     yield from layering.overridden(study.layers, study.scale, datasets)
-    for experiment in study.blocks:
-        if experiment not in drawn:
+    for experiment, found in study.blocks.items():
+        if found and experiment not in drawn:
             yield f"experiments.{experiment}: no report of this scale names it, so nothing of it is run"
 
 

@@ -57,25 +57,27 @@ def parameter(plan: Plan, artefact: str) -> str:
 
 def changes(plan: Plan, artefact: str) -> Iterator[str]:
     """What has changed since Snakemake drew an artefact, a line each; raises `LookupError` where it recorded none."""
-    record = _record(files(plan, artefact)[0])
-    before: dict[str, Any] = json.loads(ast.literal_eval(record["params"][0]))
+    before, read = _record(files(plan, artefact)[0])
     now: dict[str, Any] = json.loads(parameter(plan, artefact))
     if before.pop("code", "") != now.pop("code"):
         yield "code: what draws it has changed since it was drawn"
     yield from _rows(before.pop("rows", []), now.pop("rows"))
     yield from (f"params.yaml: {how}" for how in differences(dict(leaves(before)), dict(leaves(now))))
-    read: dict[str, str] = record.get("input_checksums") or {}
     for file in filter(Path.exists, map(Path, read)):
         if _checksum(file) != read[str(file)]:
             yield f"input {file}: its content differs from what this was drawn from"
 
 
-def _record(file: Path) -> dict[str, Any]:
-    """Snakemake's record of a file that it made."""
+def _record(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The parameter by which Snakemake made a file, and the checksums of what it read; a cut record is none."""
     record = METADATA / base64.urlsafe_b64encode(str(file).encode()).decode()
     if not record.exists():
         raise LookupError(file)
-    return json.loads(record.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+        return dict(json.loads(ast.literal_eval(found["params"][0]))), dict(found.get("input_checksums") or {})
+    except (ValueError, SyntaxError, TypeError, AttributeError) as error:
+        raise LookupError(file) from error
 
 
 def _rows(before: list[Any], now: list[Any]) -> Iterator[str]:

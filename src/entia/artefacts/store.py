@@ -263,17 +263,22 @@ def read_head(source: Path) -> dict[str, Any]:
 def glance(source: Path) -> dict[str, Any] | None:
     """The config in an artefact's header, its bytes unchecked; None of what is none, or cannot be read."""
     with contextlib.suppress(OSError, KeyError, ValueError, TypeError, RuntimeError):
-        match source.suffix:
-            case ".h5":
-                with h5py.File(source, "r", locking=False) as file:
-                    return json.loads(str(file.attrs["config"]))
-            case ".safetensors":
-                with source.open("rb") as file:
-                    head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-                return json.loads(json.loads(head["__metadata__"]["entia"])["head"])["config"]
-            case _:
-                return json.loads(source.read_bytes())["config"]
+        found = _glanced(source)
+        return found if isinstance(found, dict) else None
     return None
+
+
+def _glanced(source: Path) -> Any:
+    match source.suffix:
+        case ".h5":
+            with h5py.File(source, "r", locking=False) as file:
+                return json.loads(str(file.attrs["config"]))
+        case ".safetensors":
+            with source.open("rb") as file:
+                head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            return json.loads(json.loads(head["__metadata__"]["entia"])["head"])["config"]
+        case _:
+            return json.loads(source.read_bytes())["config"]
 
 
 STAMP = re.compile(rb'(?<!\w)sha256[\\": ]+([0-9a-f]{64})')

@@ -24,6 +24,10 @@ CORE = 20
 """10⁹ multiply-adds a second, a core's."""
 
 
+STARTS = (*config.KINDS, "report", "job")
+"""What a calibration times the start of."""
+
+
 class Known(Config, frozen=True):
     """What a run's whole training takes, and MiB at its peak: of a GPU, or without one of the process."""
 
@@ -39,12 +43,16 @@ class Calibration(Config, frozen=True):
     """As logs name it."""
     host: str
     gpus: int
-    places: int
+    places: config.Count
     torch: str
     start: dict[str, float]
     """Seconds until a process has imported what its stage needs; `report`: a table or figure; `job`: a copy of a
     process that has (`entia.job`), until it knows its stage."""
     known: tuple[Known, ...]
+
+    def __post_init__(self) -> None:
+        if lacking := [stage for stage in STARTS if stage not in self.start]:
+            raise ValueError(f"start: {', '.join(lacking)}: missing")
 
 
 def load(path: Path) -> Calibration:

@@ -83,7 +83,8 @@ def _takes(plan: Plan, artefact: str, of: Estimate, places: int) -> str:
     embeds = {plan.readouts[row.readout]: plan.readouts[row.readout].embed for row in plan.rows[artefact]}
     read = {stage for embed in embeds.values() for stage in (embed, embed.on, embed.pretrain, embed.pretrain.subset)}
     seconds = estimate.whole([*embeds, *read], of, places) + of.start("report")
-    peak = max((of.like(plan.pretrains[cell]).peak_mib for cell in plan.cells(artefact)), default=0.0)
+    cells = plan.cells(artefact) if of.known else []
+    peak = max((of.like(plan.pretrains[cell]).peak_mib for cell in cells), default=0.0)
     return f"{duration(seconds):>8} {peak:8,.0f}"
 
 
