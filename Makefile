@@ -66,11 +66,12 @@ clean:  ## remove what a run leaves in logs/ and caches; never data or reports
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
 
-# uv is taken from the lock itself, so that its hash is checked too; uv then checks all the others.
+# uv is taken from the lock itself, so that its hash is checked too; uv then checks all the others. An environment that is
+# there is brought up to date in place: cleared, it would be pulled from under a study that runs.
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "entia needs Python 3.11 or later; name one: make PYTHON=python3.12")'
 	@echo "Setting up .venv (about 6 GB, PyTorch with CUDA inside; a minute or two) ..."
-	@$(PYTHON) -m venv --clear .venv
+	@test "$$($(BIN)/python -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" || $(PYTHON) -m venv --clear .venv
 	@sed -n '/^uv==/,/^[^ ]*==/{/^uv==/p;/^ /p}' requirements.lock > .venv/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock

@@ -143,8 +143,8 @@ def test_comments_docstrings_and_formatting_do_not_count(before, source):
 @pytest.mark.parametrize(
     ("module", "old", "new", "those"),
     [
-        ("losses/redundancy", '"variance": variance * hinge', '"variance": 2 * variance * hinge', ("pretrain vicreg",)),
-        ("losses/redundancy", '"redundancy": weight * off', '"redundancy": off', ("pretrain barlow_twins",)),
+        ("losses/redundancy", '"variance": of.variance * hinge', '"variance": 2 * of.variance * hinge', ("pretrain vicreg",)),
+        ("losses/redundancy", '"redundancy": of.weight * off', '"redundancy": off', ("pretrain barlow_twins",)),
         ("losses/__init__", "temperature=config.temperature", "temperature=1.0", ("pretrain simclr",)),
         ("losses/instance", "EPSILON: Final = 1e-8", "EPSILON: Final = 1e-7", ("pretrain sdiet",)),
         ("optim", "TRUST = 1e-3", "TRUST = 1e-2", ("pretrain",)),

@@ -77,7 +77,7 @@ def test_what_is_current_says_so_by_name_digits_and_file(study):
 
 def test_an_edit_of_code_is_named_by_its_definition_and_by_the_file_where_it_counts(study, source):  # noqa: F811
     last, embed, run, _ = chain()
-    edit(source / "losses/redundancy.py", '"redundancy": weight * off', '"redundancy": off')
+    edit(source / "losses/redundancy.py", '"redundancy": of.weight * off', '"redundancy": off')
     assert asked(config.name(last)) == [
         f"{path(last)}: input {path(embed)}: would be made anew first",
         f"{path(embed)}: input {path(run)}: would be made anew first",

@@ -218,15 +218,14 @@ def _logistic(train: Features, penalties: Sequence[float], classes: int) -> list
     mean, spread = covariance(train.features)
     scale = np.sqrt(spread.diagonal())
     scale = np.where(scale > 0, scale, 1.0)  # a constant feature, which centring makes 0
-    x = _at_least_single(train.features)
-    x = (x - mean.astype(x.dtype)) / scale.astype(x.dtype)
+    x = (train.features - mean) / scale  # in float64: where rows are few, the loss is too small for float32's gradient
     present = np.unique(train.label)
     none = np.full(classes, -np.inf)
     none[present] = 0
     fits = {penalty: _Affine(mean, np.zeros((mean.size, classes)), none.copy()) for penalty in penalties}
     # of two classes scikit-learn fits the difference of their scores, which has the same minimum at half the penalty
     two = len(present) == 2
-    model: Any = LogisticRegression(tol=1e-5, max_iter=2000, warm_start=True)
+    model: Any = LogisticRegression(tol=1e-7, max_iter=10_000, warm_start=True)
     for penalty in sorted(penalties, reverse=True) if len(present) > 1 else ():
         model.set_params(C=(1 + two) / (len(x) * penalty)).fit(x, train.label)
         weight, intercept = model.coef_.T / scale[:, None], model.intercept_

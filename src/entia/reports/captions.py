@@ -33,9 +33,9 @@ def _arm_name(row: Mapping[Any, Any], kinds: set[str]) -> str:
         "method.name": f"{row['method.name']}",
         "subset.dataset": f"{row['subset.dataset']}",
         "epochs": f"{row['epochs']} epochs",
-        "views": f"{row['views']} views",
+        "views": f"{row['views']} view{'s' * (row['views'] != 1)}",
         "subset.fraction": f"{100 * row['subset.fraction']:g} % of images",
-        "projector.width": f"width {row['projector.width']}",
+        "projector.width": f"width {row['projector.width']}" if row.get("projector.depth", 1) else "no projector",
     }
     return ", ".join(text for name, text in said.items() if name in kinds | {"views"})
 
