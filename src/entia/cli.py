@@ -208,7 +208,7 @@ def _stage(stage: str, run: Callable[[plan.Plan, Any], None], arguments: argpars
     matching = [found[name] for name in found if name == arguments.cell or name.rsplit("-", 1)[1] == arguments.cell]
     if not matching:
         raise Problem(
-            f"{arguments.cell}: no such {stage} in params.yaml at {planned.scale} scale; `entia plan` lists them, "
+            f"{arguments.cell}: no such {stage} in params.yaml at {planned.scale} scale; `entia plan ID` lists them, "
             "`--scale` names another"
         )
     chosen = matching[0]
