@@ -1,4 +1,4 @@
-"""What docs/adding.md says of a new data set, loss and probe, done as it is said."""
+"""What docs/adding.md says of a new data set, loss, probe and table, done as it is said."""
 
 import re
 import shutil
@@ -28,7 +28,8 @@ assert {row.embed.on.dataset for row in rows} == {"breastmnist"} and len(rows) =
 for row in rows:
     (metrics,) = store.read_json(store.path(Path("data"), row))["metrics"].values()
     assert metrics["accuracy"] > 0.9, metrics
-cli._draw(found, "breasts")
+for name in found.reports:
+    cli._draw(found, name)
 """
 
 
@@ -49,7 +50,7 @@ def make(folder: Path, file: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-@pytest.mark.parametrize(("section", "most"), [("A data set", 3), ("A loss", 3), ("A probe", 2)])
+@pytest.mark.parametrize(("section", "most"), [("A data set", 3), ("A loss", 3), ("A probe", 2), ("A table", 2)])
 def test_adding_touches_few_files(section, most):
     assert 0 < len({file for file, *_ in edits(SECTIONS[section])}) <= most
 
@@ -68,6 +69,7 @@ def test_what_the_page_adds_runs(tmp_path):
     ended = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": "src"}, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert list(tmp_path.glob("reports/tables/breasts.*"))
+    assert "greatest %" in (tmp_path / "reports/tables/seeds.csv").read_text()
 
 
 def write_images(path: Path) -> None:
