@@ -32,7 +32,7 @@ def test_every_encoder_and_no_other_has_a_row():
 def test_every_data_set_that_has_a_reader_says_where_its_files_are_from():
     for name, row in catalogue.DATASETS.items():
         assert name.upper() in vars(catalogue) and vars(catalogue)[name.upper()] is row
-        assert row.source.startswith("https://") and row.licence and row.version
+        assert row.source.startswith(("https://", "http://")) and row.licence and row.version
         assert len(row.labels) == row.classes
         assert (row.place and row.accessed) or name == "stl10"  # which has no reader yet
 
