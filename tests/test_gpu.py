@@ -33,6 +33,7 @@ from entia.config import (
     VICReg,
 )
 from entia.losses import Batch, instance, momentum
+from entia.views import operators
 
 ALL = Augmentation(blur=0.5, solarise=0.5, erase=0.5, mean=(125.0, 122.0, 113.0), std=(51.0, 50.0, 51.0))
 
@@ -141,7 +142,7 @@ def on_meta(config: Pretrain) -> None:
         return contextlib.nullcontext()
 
     # autocast does not know it
-    with imagined(), mock.patch.object(torch, "autocast", none), mock.patch.object(views, "_float32", none):
+    with imagined(), mock.patch.object(torch, "autocast", none), mock.patch.object(operators, "_float32", none):
         steps(msgspec.structs.replace(config, precision="float32"), "meta")
 
 

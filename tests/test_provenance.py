@@ -152,7 +152,7 @@ def test_comments_docstrings_and_formatting_do_not_count(before, source):
         ("losses/redundancy", '"redundancy": of.weight * off', '"redundancy": off', ("pretrain barlow_twins",)),
         ("losses/contrastive", "_nt_xent(x, of.temperature)", "_nt_xent(x, 1.0)", ("pretrain simclr",)),
         ("losses/instance", "EPSILON: Final = 1e-8", "EPSILON: Final = 1e-7", ("pretrain sdiet",)),
-        ("optim", "TRUST = 1e-3", "TRUST = 1e-2", ("pretrain",)),
+        ("optim", "TRUST = 1e-3", "TRUST = 1e-2", ("pretrain", "readout adam")),
         ("embed", "CHUNK = 500", "CHUNK = 400", ("embed",)),
         ("config", '"diet_i": (10.0', '"diet_i": (11.0', ("pretrain",)),
         ("nets", "outputs, 3, stride, 1, bias=False", "outputs, 3, stride, 1", ("pretrain", "embed narrow_resnet")),

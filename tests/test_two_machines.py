@@ -56,7 +56,7 @@ def test_cells_of_two_machines_end_with_a_page_that_says_so(study):
 
 
 def test_a_mistake_in_one_drawing_fails_the_run_and_costs_neither_the_others_nor_the_page(study):
-    source = study / "src/entia/reports/figures.py"
+    source = study / "src/entia/reports/views.py"
     source.write_text(source.read_text().replace("def pareto(rows", "def pareto(rows, *, nothing", 1))
     (study / "reports/tables/MV-T2.md").write_text("another's\n")
     failed = run(study, "snakemake", "--cores", "2", "--keep-going", "-R", "table", check=False)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from entia import results
 from entia.claims import baselines
-from entia.claims.intervals import Estimate, Missing
+from entia.claims.intervals import Estimate, Missing, NotRun
 from entia.claims.judging import Comparison, Finding, Test, one
 from entia.claims.pooling import Terms, contrast
 from entia.claims.study import POINTS, Measure, Study, sample
@@ -53,7 +53,7 @@ def of(study: Study, experiment: str) -> pd.DataFrame:
         rows = study.frame[names.str.startswith(experiment[:-1]) if experiment.endswith("*") else names == experiment]
         if len(rows):
             return rows
-    raise Missing(f"{experiment}: not run at this scale")
+    raise NotRun(f"{experiment}: not run at this scale")
 
 
 def arm(rows: pd.DataFrame, where: Where) -> pd.DataFrame:
@@ -63,7 +63,7 @@ def arm(rows: pd.DataFrame, where: Where) -> pd.DataFrame:
     """
     found = _that_fit(rows, where).drop_duplicates(["cell", "epoch", "accuracy"])  # a cell that two arms share
     if found.empty:
-        raise Missing(f"no cell with {_named(where)}")
+        raise NotRun(f"no cell with {_named(where)}")
     found = _at_chosen_weight(found)
     if found.empty:
         raise Missing(f"no judged seed with {_named(where)}")

@@ -21,6 +21,10 @@ class Missing(Exception):
     """Why an effect cannot be measured from what was run."""
 
 
+class NotRun(Missing):
+    """The same where there are none of the runs at all that it is measured by."""
+
+
 class Estimate(Protocol):
     """An effect, the number of seeds (or of what `counted` says) behind it, and its one-sided ends at any level."""
 

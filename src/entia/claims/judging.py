@@ -16,7 +16,7 @@ from typing import Literal
 
 import pandas as pd
 
-from entia.claims.intervals import Estimate, Missing
+from entia.claims.intervals import Estimate, Missing, NotRun
 from entia.claims.power import Need, seeds_needed
 from entia.claims.study import Study
 from entia.config import Problem
@@ -143,6 +143,8 @@ class Finding:
     barred: tuple[Ruling, ...] = ()
     elsewhere: str = ""
     """Why this scale has not what the claim speaks of; empty where it has."""
+    absent: bool = False
+    """Whether none of its runs is there at all."""
     minutes: float = math.nan
     """Minutes of training of all its arms, a seed."""
 
@@ -217,6 +219,8 @@ class Reading:
     need: Need | None
     comparisons: tuple[tuple[str, float | None, float | None, float | None], ...] = ()
     cells: tuple[str, ...] = field(default=(), repr=False)
+    absent: bool = False
+    """Whether none of its runs is there at all."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +281,7 @@ def verdict(claim: Claim, study: Study, at: float = ERROR, least: int | None = N
     found = tuple(_reading(part, study, at, deciding if part.decides else 1, least) for part in claim.parts)
     turning = [reading for reading in found if reading.decides]
     ruling = _together([reading.verdict for reading in turning])
-    if all(reading.effect is None for reading in turning):  # none of its runs is there, so nothing is open here either
+    if all(reading.absent for reading in turning):  # then nothing is open here either
         ruling = NOT_HERE
     turned = [place for place, reading in enumerate(found) if reading.decides and reading.verdict == ruling] or [
         found.index(turning[0])
@@ -324,12 +328,15 @@ def _reading(part: Part, study: Study, at: float, parts: int, least: int | None)
         need=_need(criterion, found, at, refuted_at) if ruling == UNDECIDED and not barred else None,
         comparisons=tuple((each.name, *_numbers(each, at)) for each in found.comparisons),
         cells=found.cells,
+        absent=found.absent,
     )
 
 
 def _found(part: Part, study: Study) -> Finding:
     try:
         return part.test(study)
+    except NotRun as missing:
+        return Finding((), note=str(missing), absent=True)
     except Missing as missing:
         return Finding((), note=str(missing))
     except Elsewhere as elsewhere:
