@@ -6,6 +6,7 @@ from conftest import ROOT
 from test_tables import run
 
 from entia import plan
+from entia.artefacts import redrawing
 from entia.config import Problem
 from entia.plan import Report
 from entia.reports import draw, page, plots, tables, views
@@ -61,7 +62,7 @@ def test_a_problem_in_drawing_is_drawn_in_all_formats_and_stands_on_the_page(row
     assert texts.keys() == {"csv", "md", "tex"} and all("cannot be drawn" in text for text in texts.values())
     assert why in texts["md"] and pd.read_csv(io.StringIO(texts["csv"]))["cannot be drawn"][0] == why
     figure = draw.figure(PARETO, rows, "laptop")
-    for ending in plots.ENDINGS:
+    for ending in redrawing.ENDINGS["figure"]:
         plots.save(figure, tmp_path / f"a.{ending}", ending)
     note = page.said((tmp_path / "a.svg").read_text())
     assert note == f"cannot be drawn: {why}"

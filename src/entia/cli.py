@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from entia import config, plan, sizes, stages
-from entia.artefacts import adopted, check, current, packed, provenance, store
+from entia.artefacts import adopted, check, current, packed, provenance, redrawing, store
 from entia.config import Problem
 from entia.forecast import cluster, overview
 from entia.reports import page, record
@@ -243,13 +243,14 @@ def _draw(found: plan.Plan, artefact: str) -> None:
     rows = _frame(found, found.drawn(artefact))
     from entia.reports import draw, plots
 
+    files = {file.suffix.removeprefix("."): file for file in redrawing.files(found, artefact)}
     if asked.table:
         for ending, text in draw.table(asked, rows, found.scale, artefact).items():
-            store.write_text(found.folder / "tables" / f"{artefact}.{ending}", text)
+            store.write_text(files[ending], text)
     else:
         figure = draw.figure(asked, rows, found.scale)
-        for ending in plots.ENDINGS:
-            with store.whole(found.folder / "figures" / f"{artefact}.{ending}") as temporary:
+        for ending, file in files.items():
+            with store.whole(file) as temporary:
                 plots.save(figure, temporary, ending)
 
 

@@ -12,6 +12,7 @@ from entia import config
 from entia.artefacts import adopted, check, nearest, provenance, redrawing, store
 from entia.config import Pretrain, Problem, Readout, Stage
 from entia.plan import Plan
+from entia.planning import mistakes
 from entia.system import faults
 
 CURRENT = "is current: nothing would run"
@@ -157,7 +158,7 @@ class Why:
                 if not reason.endswith(FIRST):
                     found.setdefault(reason, []).append(str(store.path(self.data, stage)))
         for reason, files in found.items():
-            yield f"{files[0]}{f' and {len(files) - 1} more' if files[1:] else ''}: {reason}"
+            yield f"{mistakes.some(files, 1)}: {reason}"
 
 
 def _code(head: Mapping[str, Any], stage: Stage) -> Iterator[str]:
@@ -171,9 +172,4 @@ def _code(head: Mapping[str, Any], stage: Stage) -> Iterator[str]:
     parts = provenance.changes(before, provenance.stage_definitions(stage.kind, stage))
     for how, places in zip(("changed", "used now", "no longer used"), parts, strict=True):
         if places:
-            yield f"code: {how}: {_some(places)}"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+            yield f"code: {how}: {mistakes.some(places, SHOWN)}"

@@ -279,13 +279,12 @@ def verdict(claim: Claim, study: Study, at: float = ERROR, least: int | None = N
     """The verdict on one claim at a one-sided level; nothing is ruled on in fewer seeds than `least`."""
     deciding = sum(part.decides for part in claim.parts)
     found = tuple(_reading(part, study, at, deciding if part.decides else 1, least) for part in claim.parts)
-    turning = [reading for reading in found if reading.decides]
-    ruling = _together([reading.verdict for reading in turning])
-    if all(reading.absent for reading in turning):  # then nothing is open here either
+    turned = [place for place, reading in enumerate(found) if reading.decides]
+    if all(found[place].absent for place in turned):  # then nothing is open here either
         ruling = NOT_HERE
-    turned = [place for place, reading in enumerate(found) if reading.decides and reading.verdict == ruling] or [
-        found.index(turning[0])
-    ]
+    else:
+        ruling = _together([found[place].verdict for place in turned])
+        turned = [place for place in turned if found[place].verdict == ruling]
     measured = [place for place in turned if found[place].effect is not None]
     place = (measured or turned)[0]
     return Verdict(

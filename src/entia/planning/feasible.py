@@ -28,6 +28,7 @@ from entia.config import (
 )
 from entia.planning import reports
 from entia.planning.columns import Asked
+from entia.planning.mistakes import some
 from entia.planning.reports import Report
 from entia.sizes import Held, expected
 
@@ -156,7 +157,7 @@ def by_cause(found: Iterable[tuple[str, str]], readouts: Mapping[str, Readout], 
     for name, reason in found:
         grouped.setdefault(reason, []).append(name)
     return [
-        f"{_some(dict.fromkeys(where[name] for name in names))}: {reason} ({_count(names, readouts)})"
+        f"{some(dict.fromkeys(where[name] for name in names), 3)}: {reason} ({_count(names, readouts)})"
         for reason, names in grouped.items()
     ]
 
@@ -164,11 +165,6 @@ def by_cause(found: Iterable[tuple[str, str]], readouts: Mapping[str, Readout], 
 def _count(names: list[str], readouts: Mapping[str, Readout]) -> str:
     first = label(readouts[names[0]])
     return first if len(names) == 1 else f"{len(names)} readouts; the first: {first}"
-
-
-def _some(names: Iterable[str]) -> str:
-    every = list(names)
-    return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
 # --- images and network -------------------------------------------------------------------------------------------

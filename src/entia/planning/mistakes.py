@@ -34,6 +34,12 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or '(none)'}"
 
 
+def some(names: Iterable[str], most: int) -> str:
+    """The first names, and how many more there are."""
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
 def mapping(part: Any, place: str, told: list[str]) -> dict[str, Any]:
     """A part that must be a mapping; an empty one, and the mistake told, where it is none."""
     if isinstance(part, dict):

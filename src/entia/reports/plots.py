@@ -33,7 +33,6 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
-ENDINGS = ("pdf", "png", "svg")
 # No dates in files: the same figure gives the same bytes.
 METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 DESCRIBED = {"pdf": "Subject", "svg": "Description", "png": "Description"}

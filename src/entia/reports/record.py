@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from entia.artefacts import adopted, current, provenance, store
+from entia.artefacts import adopted, current, provenance, redrawing, store
 from entia.config import Problem
 from entia.plan import Plan
+from entia.planning import mistakes
 from entia.system import faults, home
 
 FOLDER = Path("recorded")
@@ -25,7 +26,8 @@ def origin(plan: Plan, data: Path) -> str:
     made = adopted.to_make(plan, data)
     stale = [name for name, readout in made.readouts.items() if not current.is_current(data, readout)]
     if stale:
-        raise Problem(f"{stale[0]} and {len(stale) - 1} more are not current; `make`, then record what it draws")
+        are = "are" if len(stale) > 1 else "is"
+        raise Problem(f"{mistakes.some(stale, 1)} {are} not current; `make`, then record what it draws")
     heads = [store.read_head(store.path(data, readout)) for readout in plan.readouts.values()]
     machines = sorted({head["machine"] for head in heads})
     versions = sorted({_versions(head["versions"]) for head in heads})
@@ -61,16 +63,17 @@ def record(plan: Plan, origin: str, page: str) -> Path:
 
 def _files(plan: Plan) -> Iterator[str]:
     """What a scale's folder holds of the formats that are recorded, the page aside."""
-    for artefact, report in plan.reports.items():
-        yield from (f"tables/{artefact}.csv", f"tables/{artefact}.md") if report.table else (f"figures/{artefact}.png",)
-    yield from ("claims.md", "claims.json")
+    for artefact in (*plan.reports, redrawing.CLAIMS):
+        drawn = redrawing.files(plan, artefact)
+        yield from (str(file.relative_to(plan.folder)) for file in drawn if file.suffix in FORMATS)
     if adopted.record(plan).exists():
         yield adopted.record(plan).name
 
 
 def _linked(page: str) -> str:
     """A page without its links to files that are not recorded."""
-    return re.sub(r' ?<a href="[^"]+\.(?!(?:csv|md|png|html|json)")\w+">\w+</a>', "", page)
+    kept = "|".join(ending.removeprefix(".") for ending in FORMATS)
+    return re.sub(rf' ?<a href="[^"]+\.(?!(?:{kept})")\w+">\w+</a>', "", page)
 
 
 def speed() -> None:

@@ -1,12 +1,13 @@
 """Why Snakemake runs a job, in a line that can be read: in full it names every file, hundreds for the page."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import snakemake.api  # pyright: ignore[reportUnusedImport] before its parts, which import each other
 from snakemake.jobs import Reason
 
 from entia.config import Problem
+from entia.planning import mistakes
 
 WORDS = {
     "forced": "asked for by force",
@@ -50,9 +51,4 @@ def _parts(reason: Any) -> Iterator[str]:
         if name == "updated_input":
             found = found - reason.updated_input_run
         if found:
-            yield words.format(_some(found) if "{}" in words else "")
-
-
-def _some(files: Collection[str]) -> str:
-    first = sorted(map(str, files))[:SHOWN]
-    return ", ".join(first) + (f" and {len(files) - len(first)} more" if len(files) > len(first) else "")
+            yield words.format(mistakes.some(sorted(map(str, found)), SHOWN) if "{}" in words else "")

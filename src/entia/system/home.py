@@ -1,5 +1,6 @@
 """Where entia's own files are, and a folder of one's own to use them in: a study is not the code."""
 
+import functools
 import hashlib
 import os
 import shutil
@@ -30,6 +31,7 @@ def entry(alone: bool) -> str:
     return str(LINK)
 
 
+@functools.cache  # asked for every table and figure
 def reported(*papers: str) -> list[str]:
     """Each file's SHA-256: what a drawing depends on, since paths of what others reported differ between studies."""
     return [hashlib.sha256((REPORTED / f"{each}.csv").read_bytes()).hexdigest() for each in papers]
