@@ -8,7 +8,7 @@ from entia import results
 from entia.claims import tuning
 from entia.config import Problem
 from entia.planning.reports import Report
-from entia.reports import captions, figures, plots, rendering, reported, tables
+from entia.reports import captions, diet_tables, figures, plots, rendering, reported, tables
 
 
 def table(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
@@ -26,6 +26,8 @@ def table(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict
 def _table(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
     drawing, known = report.drawing, reported.of(artefact)
     made, notes = tables.table(drawing, rows, known)
+    made = rendering.filled(made)
+    notes = [*notes, *diet_tables.read_as(made)]
     said = [captions.conditions(rows, scale, drawing.chooses), *notes, results.diverged(rows), reported.said(known)]
     title = captions.heading(report.title, rows, scale)
     return rendering.rendered(made, title, "; ".join(part for part in said if part), artefact)

@@ -6,6 +6,9 @@
 
 import pandas as pd
 
+ACCURACIES = ("accuracy %", "last epoch %")
+"""Columns that every table of accuracies has; where no run of a row ended, they say `diverged`."""
+
 
 def rendered(table: pd.DataFrame, title: str, conditions: str, artefact: str) -> dict[str, str]:
     """A table's csv, Markdown and LaTeX text; the latter two with mean and spread in one cell."""
@@ -31,10 +34,15 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         mean = table.columns[table.columns.get_loc(spread) - 1]
         digits = 2 if mean == "minutes" else 1
         shown[mean] = [_spread(m, s, digits) for m, s in zip(table[mean], table[spread], strict=True)]
-        if "diverged" in table and mean in ("accuracy %", "last epoch %"):
-            shown[mean] = shown[mean].where(table[mean].notna() | (table["diverged"] == 0), "diverged")
         shown = shown.drop(columns=spread)
+    for name in {*ACCURACIES} & {*shown} if "diverged" in table else ():
+        shown[name] = shown[name].where(table[name].notna() | (table["diverged"] == 0), "diverged")
     return shown.map(_number)
+
+
+def filled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the columns that have no value in any row, but for `ACCURACIES`."""
+    return table[[name for name in table if name in ACCURACIES or table[name].notna().any()]]
 
 
 def _number(value: object) -> str:
