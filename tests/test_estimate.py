@@ -1,6 +1,7 @@
 """Estimates: exact on what was measured, in proportion elsewhere, never silently another machine's."""
 
 import re
+import time
 
 import msgspec
 import pytest
@@ -203,7 +204,7 @@ def test_a_calibration_that_cannot_be_read_is_not_called_another_versions(tmp_pa
 def test_a_calibration_by_the_real_command_foretells_a_training_within_a_factor(tmp_path):
     folder = make_study(tmp_path)
     assert "no times: `entia calibrate`" in run(folder, "entia", "plan").stdout
-    run(folder, "entia", "calibrate", "--seconds", "30", "--at-once", "1")
+    assert "images a second; " in run(folder, "entia", "calibrate", "--seconds", "30", "--at-once", "1").stderr
     found = estimate.load(folder / "data/calibration.json")
     study = plan.load(folder / "params.yaml")
     assert overview.is_here(found) and found.start["job"] < found.start["pretrain"]
@@ -216,6 +217,25 @@ def test_a_calibration_by_the_real_command_foretells_a_training_within_a_factor(
     took = estimate.logged(one, store.read_log(store.log_path(folder / "data", one))).seconds
     # of some tenths of a second, on a machine that does something else as well
     assert 1 / 8 < of(found).training(one) / took < 8
+
+
+def test_a_calibration_tells_its_progress_and_begins_no_cell_after_its_time(laptop, capsys):
+    cells = calibrate.unlike(laptop)
+    _, found = calibrate._measure(cells, time.time() - 1, True)
+    assert [known.cell for known in found] == cells[:1]
+    rate, left = re.fullmatch(
+        rf"cell 1 of {len(cells)}: ([\d,]+) images a second; (\d+) s left\n", capsys.readouterr().err
+    ).groups()
+    assert int(rate.replace(",", "")) > 0 and left == "0"
+    calibrate._measure(cells[:1], time.time() - 1, False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_calibration_of_no_cell_is_not_said_to_give_times(tmp_path, laptop):
+    file = tmp_path / "calibration.json"
+    file.write_bytes(msgspec.json.encode(measured(laptop, count=0)))
+    found, about = overview.calibration(file, file)
+    assert found is None and about.startswith(f"no times: {file} measured no cell's speed")
 
 
 @pytest.mark.parametrize("change", [{"start": {"subset": 1.0}}, {"places": 0}])

@@ -85,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         for argument, meaning in positional:
-            sub.add_argument(argument.rstrip("?"), help=meaning, nargs="?" if argument.endswith("?") else None)
+            count = "?" if argument.endswith("?") else None
+            sub.add_argument(argument.rstrip("?"), help=meaning, nargs=count, type=_given)
         sub.set_defaults(run=run)
         return sub
 
@@ -110,7 +111,7 @@ def _forecasting(command: _Command) -> None:
         "--gpus", type=_count, metavar="N", help="with --profile: cells at once, if not its own limit"
     )
     planning.add_argument(
-        "--calibration", type=Path, metavar="FILE", help=f"another machine's in place of this one's ({CALIBRATION})"
+        "--calibration", type=_file, metavar="FILE", help=f"another machine's in place of this one's ({CALIBRATION})"
     )
     calibrating = command("calibrate", calibrate_, f"measure this machine into {CALIBRATION}, so that plan shows times")
     _scale(calibrating)
@@ -156,7 +157,7 @@ def _carrying(command: _Command) -> None:
     )
     each = "processes that train on each GPU, or on the CPU (default: one a GPU; without any, one a core)"
     running.add_argument("--workers", type=_count, metavar="N", help=each)
-    running.add_argument("--archive", type=Path, metavar="FILE", help="what it packs (default: entia-SCALE.tar.gz)")
+    running.add_argument("--archive", type=_file, metavar="FILE", help="what it packs (default: entia-SCALE.tar.gz)")
     running.add_argument("--weights", action="store_true", help="pack the encoders' weights too")
     command("study", study, "make a folder a study of its own, to be changed: your images", ("folder", "a new one"))
     command("where", where, "print the folder that holds the Snakefile")
@@ -175,7 +176,9 @@ def _keeping(command: _Command) -> None:
     pruning.add_argument("--even-unsaved", action="store_true", help="remove what no DVC remote holds, too")
     asking = command("why", why_, "say why artefacts would be made anew: which code, field or input has changed")
     _scale(asking)
-    asking.add_argument("names", nargs="+", metavar="NAME", help="a cell, as above, its file, or an id such as MV-T1")
+    asking.add_argument(
+        "names", nargs="+", type=_given, metavar="NAME", help="a cell, as above, its file, or an id such as MV-T1"
+    )
     command(
         "show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path")
     )
@@ -183,6 +186,17 @@ def _keeping(command: _Command) -> None:
 
 def _scale(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", choices=plan.SCALES, help="another scale than params.yaml's")
+
+
+def _given(text: str) -> str:
+    """A name, a file or a folder: an empty text would be the working folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty text names nothing; give a name, or a dot for this folder")
+    return text
+
+
+def _file(text: str) -> Path:
+    return Path(_given(text))
 
 
 def _count(text: str) -> int:
@@ -372,7 +386,7 @@ def calibrate_(arguments: argparse.Namespace) -> None:
 
     found = plan.load(PARAMS, arguments.scale)
     places = arguments.at_once or cluster.places(found)
-    print(f"{places} processes measure for about {arguments.seconds} s ...", file=sys.stderr, flush=True)
+    print(f"{places} processes measure for about {arguments.seconds} s:", file=sys.stderr, flush=True)
     measured = calibrate.calibrate(PARAMS, found, places, arguments.seconds)
     store.write_text(CALIBRATION, msgspec.json.format(msgspec.json.encode(measured)).decode() + "\n")
     print(f"{CALIBRATION}: {measured.machine}, {len(measured.known)} cells tried; `entia plan` shows times now")
@@ -435,12 +449,24 @@ def where(arguments: argparse.Namespace) -> None:
     print(home.HOME)
 
 
+def _whence(file: Path) -> str:
+    """What makes a missing file, if anything that params.yaml plans does."""
+    scales = plan.scales(PARAMS) if PARAMS.exists() else []
+    for found in (plan.load(PARAMS, scale) for scale in scales):
+        every = (of for kind in config.KINDS for of in found.of(kind).values())
+        if any(store.path(DATA, of).absolute() == file.absolute() for of in every):
+            return f"with `scale: {found.scale}` in params.yaml, `snakemake --cores all {file}` makes it"
+    return f"nothing in {PARAMS.absolute()} makes it, at any scale"
+
+
 def show(arguments: argparse.Namespace) -> None:
     """Prints an artefact's header."""
     file = Path(arguments.file)
     suffixes = dict.fromkeys(stage.suffixes[0] for stage in config.STAGES)
     if file.suffix not in suffixes:
         raise Problem(f"{file}: not an artefact ({', '.join(suffixes)})")
+    if not faults.is_there(file):
+        raise Problem(f"{file}: missing; {_whence(file)}")
     print(json.dumps(store.read_head(file), indent=1))
 
 

@@ -16,7 +16,7 @@ from entia import config
 from entia.artefacts import provenance
 from entia.config import Problem, Readout
 from entia.plan import Plan, Row
-from entia.planning import baselines
+from entia.planning import baselines, mistakes
 from entia.planning import columns as derived
 
 Log = list[dict[str, str]]
@@ -86,9 +86,8 @@ def diverged(rows: pd.DataFrame) -> str:
     if lost.empty:
         return ""
     named = [f"{cell} ({how})" for cell, how in zip(lost["cell"], lost["diverged_at"], strict=True)]
-    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     counted = "1 run diverged and counts" if len(named) == 1 else f"{len(named)} runs diverged and count"
-    return f"{counted} as missing: {', '.join(named[:3])}{more}"
+    return f"{counted} as missing: {mistakes.some(named, 3)}"
 
 
 def ended(rows: pd.DataFrame) -> pd.DataFrame:

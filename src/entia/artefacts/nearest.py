@@ -23,8 +23,11 @@ def nearest(data: Path, stage: Stage) -> tuple[Path, list[str]] | None:
     """
     planned, file = _fields(stage), store.path(data, stage)
     found = ((other, store.glance(other)) for other in sorted(file.parent.glob(f"*{file.suffix}")) if other != file)
-    compared = [(other, differences(_fields(_filled(said, stage)), planned)) for other, said in found if said]
-    return min(compared, key=lambda pair: len(pair[1]), default=None)
+    there = [(other, _fields(_filled(said, stage))) for other, said in found if said]
+    if not there:
+        return None
+    other, fields = min(there, key=lambda pair: len(differences(pair[1], planned)))
+    return other, differences(*_renamed(fields, planned))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -37,6 +40,19 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     # what is read out is a subset of its own, and takes these fields from the one that was trained on
     follows = {name for name in found if found.get(name.replace("embed.on.", "subset.", 1)) == found[name]}
     return [f"{name}: {how}" for name, how in found.items() if not (name.startswith("embed.on.") and name in follows)]
+
+
+def _renamed(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two configs without the fields of a part that one has as one kind and the other as another, but for its name."""
+    parts = [path.removesuffix("name") for path in now if path.endswith(".name") and before.get(path) != now[path]]
+    kinds = [part for part in parts if {*_of(part, before)} != {*_of(part, now)}]
+    dropped = {path for part in kinds for path in (*_of(part, before), *_of(part, now)) if path != f"{part}name"}
+    before, now = ({path: side[path] for path in side if path not in dropped} for side in (before, now))
+    return before, now
+
+
+def _of(part: str, fields: Mapping[str, Any]) -> list[str]:
+    return [path for path in fields if path.startswith(part)]
 
 
 def leaves(part: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -25,6 +25,8 @@ def calibration(file: Path, asked: Path | None) -> tuple[Calibration | None, str
             f"no times: {file} is of another machine ({found.machine}), or other cores; `entia calibrate` measures "
             f"this one, `--calibration {file}` takes it as it is"
         )
+    if not found.known:
+        return None, f"no times: {asked or file} measured no cell's speed; `entia calibrate` measures anew"
     return found, f"times on {found.machine}, {found.places} cells at once, PyTorch {found.torch}"
 
 
@@ -63,7 +65,10 @@ def artefacts(plan: Plan, data: Path, found: Calibration | None, about: str) -> 
     """A row an artefact, then the whole study, each shared cell once."""
     of = of_machine(found, plan, data, copied=True) if found else None
     done = {name for name, cell in plan.pretrains.items() if faults.is_there(store.path(data, cell))}
-    lines = [f"scale {plan.scale}; an artefact's cells are its pretraining runs", ""]
+    lines = [
+        f"scale {plan.scale}; rows: readouts that a table or figure shows; cells: the pretraining runs behind them",
+        "",
+    ]
     takes = f"{'time':>8} {'MiB':>8}" if of else ""
     lines.append(f"{'artefact':10} {'rows':>5} {'cells':>5} {'done':>5} {takes}  title")
     asked = 0
