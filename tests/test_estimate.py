@@ -136,7 +136,7 @@ def test_runs_that_ended_on_the_calibrated_machine_count_before_its_calibration(
     assert [known.cell for known in estimate.finished(laptop.pretrains.values(), tmp_path, "Abacus")] == [first]
     found = overview.of_machine(calibration, laptop, tmp_path)
     assert found.training(first) == pytest.approx(70) and found.like(first).peak_mib == 7
-    text = overview.artefacts(laptop, tmp_path, calibration, "")
+    text = overview.reports(laptop, tmp_path, calibration, "")
     assert f"from 1 cells trained on this machine and a few steps of {len(calibration.known)}" in text
 
 
@@ -247,5 +247,5 @@ def test_a_calibration_that_lacks_what_plan_needs_is_refused_with_the_remedy(cha
 
 
 def test_a_calibration_that_tried_no_cell_still_plans(tmp_path, laptop):
-    text = overview.artefacts(laptop, tmp_path, measured(laptop, count=0), "")
+    text = overview.reports(laptop, tmp_path, measured(laptop, count=0), "")
     assert "a few steps of 0" in text

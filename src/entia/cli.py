@@ -100,7 +100,7 @@ def _forecasting(command: _Command) -> None:
         "plan",
         _plan,
         "which cells each table and figure needs, how many are done, and what they take",
-        ("artefact?", "one alone, its cells listed"),
+        ("report?", "one table or figure alone, by its id, its cells listed"),
     )
     _scale(planning)
     planning.add_argument(
@@ -133,13 +133,13 @@ def _making(command: _Command) -> None:
 
 
 def _drawing(command: _Command) -> None:
-    drawing = ("artefact", "its id, such as MV-T1")
+    drawing = ("report", "its id, such as MV-T1")
     _scale(command("report", report, "draw one table or figure from the readouts", drawing))
     _scale(command("claims", claims_, "judge the papers' claims from the readouts"))
     paging = command("index", index, "assemble index.html, the page of all tables and figures")
     _scale(paging)
-    paging.add_argument("--without", nargs="*", default=[], metavar="ARTEFACT", help="what the last run did not draw")
-    shown = ("artefact?", "its id; the first if none")
+    paging.add_argument("--without", nargs="*", default=[], metavar="REPORT", help="what the last run did not draw")
+    shown = ("report?", "its id; the first if none")
     _scale(command("results", results_, "print a table, and where everything lies", shown))
     _scale(command("record", record_, "copy what was drawn into recorded/, which git keeps, with commit and machine"))
     command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
@@ -249,17 +249,17 @@ def _frame(found: plan.Plan, rows: tuple[plan.Row, ...]) -> "pd.DataFrame":
 
 def report(arguments: argparse.Namespace) -> None:
     """Draws one table or figure."""
-    _draw(plan.load(PARAMS, arguments.scale), arguments.artefact)
+    _draw(plan.load(PARAMS, arguments.scale), arguments.report)
 
 
-def _draw(found: plan.Plan, artefact: str) -> None:
-    asked = _report(found, artefact)
-    rows = _frame(found, found.drawn(artefact))
+def _draw(found: plan.Plan, report_id: str) -> None:
+    asked = _report(found, report_id)
+    rows = _frame(found, found.drawn(report_id))
     from entia.reports import draw, plots
 
-    files = {file.suffix.removeprefix("."): file for file in redrawing.files(found, artefact)}
+    files = {file.suffix.removeprefix("."): file for file in redrawing.files(found, report_id)}
     if asked.table:
-        for ending, text in draw.table(asked, rows, found.scale, artefact).items():
+        for ending, text in draw.table(asked, rows, found.scale, report_id).items():
             store.write_text(files[ending], text)
     else:
         figure = draw.figure(asked, rows, found.scale)
@@ -276,7 +276,7 @@ def claims_(arguments: argparse.Namespace) -> None:
 def _judge(found: plan.Plan) -> None:
     from entia import claims, results
 
-    shown = (row for artefact in found.rows for row in found.drawn(artefact))
+    shown = (row for report_id in found.rows for row in found.drawn(report_id))
     rows = tuple(dict.fromkeys(row for row in shown if claims.reads(row.experiment)))
     frame = _frame(found, rows)
     ended = results.ended(frame)
@@ -322,14 +322,16 @@ def record_(arguments: argparse.Namespace) -> None:
 def results_(arguments: argparse.Namespace) -> None:
     """Prints one table, and where everything lies."""
     found = plan.load(PARAMS, arguments.scale)
-    tables = [artefact for artefact, asked in found.reports.items() if asked.table]
+    tables = [report_id for report_id, asked in found.reports.items() if asked.table]
     if not tables:
         raise Problem(f"{PARAMS}: reports: no table is drawn at {found.scale} scale; `--scale` names another")
-    chosen = arguments.artefact or tables[0]
+    chosen = arguments.report or tables[0]
     if chosen not in tables:
         raise Problem(f"{chosen}: no such table at this scale; there are {', '.join(tables)}")
     print(_drawn(found.folder / f"tables/{chosen}.md"))
-    print(f"{len(found.reports)} artefacts at {found.scale} scale, from {len(found.pretrains)} pretraining runs:")
+    print(
+        f"{len(found.reports)} tables and figures at {found.scale} scale, from {len(found.pretrains)} pretraining runs:"
+    )
     print(f"  all on one page  {found.folder / 'index.html'}")
     print(f"  figures          {found.folder / 'figures'}/*.png, *.pdf, *.svg")
     print(
@@ -341,13 +343,13 @@ def results_(arguments: argparse.Namespace) -> None:
 def _tables(found: plan.Plan, without: Set[str]) -> dict[str, str]:
     """Each table's Markdown."""
     asked = (a for a, report in found.reports.items() if report.table and a not in without)
-    return {artefact: _drawn(found.folder / f"tables/{artefact}.md") for artefact in asked}
+    return {report_id: _drawn(found.folder / f"tables/{report_id}.md") for report_id in asked}
 
 
 def _figures(found: plan.Plan, without: Set[str]) -> dict[str, str]:
     """What each figure's file says is to be said beside it."""
     asked = (a for a, report in found.reports.items() if report.figure and a not in without)
-    return {artefact: page.said(_drawn(found.folder / f"figures/{artefact}.svg")) for artefact in asked}
+    return {report_id: page.said(_drawn(found.folder / f"figures/{report_id}.svg")) for report_id in asked}
 
 
 def _drawn(file: Path) -> str:
@@ -373,11 +375,11 @@ def _plan(arguments: argparse.Namespace) -> None:
         print(overview.on_cluster(left, DATA, cluster.read(arguments.profile), arguments.gpus, given))
         for why in dict.fromkeys(map(sizes.unknown, unknown)):
             print(f"not in it: {why}")
-    elif arguments.artefact is not None:
-        _report(found, arguments.artefact)
-        print(overview.cells(found, arguments.artefact, DATA, calibration))
+    elif arguments.report is not None:
+        _report(found, arguments.report)
+        print(overview.cells(found, arguments.report, DATA, calibration))
     else:
-        print(overview.artefacts(found, DATA, calibration, about))
+        print(overview.reports(found, DATA, calibration, about))
 
 
 def calibrate_(arguments: argparse.Namespace) -> None:
@@ -404,8 +406,8 @@ def adopt_(arguments: argparse.Namespace) -> None:
 
     found, taken, ours = archive.take_up(Path(arguments.archive), functools.partial(plan.load, PARAMS), DATA)
     drawn = adopted.drawable(found, DATA)
-    for artefact in drawn.reports:
-        _draw(drawn, artefact)
+    for report_id in drawn.reports:
+        _draw(drawn, report_id)
     _judge(drawn)
     _assemble(drawn)
     print(overview.taken_up(found, drawn, DATA, taken, ours))
@@ -421,12 +423,10 @@ def run_(arguments: argparse.Namespace) -> None:
     sys.exit(borrowed.run(found, DATA, wanted))
 
 
-def _report(found: plan.Plan, artefact: str) -> plan.Report:
-    if artefact not in found.reports:
-        raise Problem(
-            f"{artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}"
-        )
-    return found.reports[artefact]
+def _report(found: plan.Plan, report_id: str) -> plan.Report:
+    if report_id not in found.reports:
+        raise Problem(f"{report_id}: `reports:` in params.yaml has no such id; known: {', '.join(found.reports)}")
+    return found.reports[report_id]
 
 
 def why_(arguments: argparse.Namespace) -> None:
@@ -474,7 +474,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def metrics(arguments: argparse.Namespace) -> None:
-    """Writes reports/metrics.json: by scale and artefact, the mean accuracy of each arm's last epochs."""
+    """Writes reports/metrics.json: by scale and report, the mean accuracy of each arm's last epochs."""
     store.write_text(Path("reports/metrics.json"), _metrics(plan.load(PARAMS)))  # whatever the scale: dvc.yaml names it
 
 
@@ -482,13 +482,13 @@ def _metrics(found: plan.Plan) -> str:
     from entia import results
 
     content: dict[str, dict[str, float]] = {}
-    for artefact, rows in found.rows.items():
+    for report_id, rows in found.rows.items():
         if rows:
             last: Any = results.ended(results.last(_frame(found, rows)))  # pandas' stubs do not follow a groupby
             arms = (
                 last.assign(of=last["experiment"] + " " + last["arm"]).groupby("of", as_index=False)["accuracy"].mean()
             )
-            content[artefact] = dict(zip(arms["of"], arms["accuracy"], strict=True))
+            content[report_id] = dict(zip(arms["of"], arms["accuracy"], strict=True))
     return json.dumps({found.scale: content}, sort_keys=True, indent=1) + "\n"
 
 

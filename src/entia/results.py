@@ -1,4 +1,4 @@
-"""Readouts and logs of an artefact's cells as one table: a row for each readout of each saved epoch."""
+"""Readouts and logs of a report's cells as one table: a row for each readout of each saved epoch."""
 
 # pandas' type stubs give every cell and column the union of all that it might hold.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
@@ -27,7 +27,7 @@ ARM = list(derived.ARM)
 def frame(
     plan: Plan, rows: tuple[Row, ...], readout: Callable[[Readout], Mapping[str, Any]], log: Callable[[Readout], Log]
 ) -> pd.DataFrame:
-    """One row for each (artefact row, saved epoch).
+    """One row for each (row of a report, saved epoch).
 
     Columns: `experiment`, `arm`, `readout` (its name); the config by dotted path (`views`, `projector.width`,
     `method.name`, `subset.fraction`, …, and `embed.*`, `probe.*`); `weight`, the method's orthogonality weight (Barlow

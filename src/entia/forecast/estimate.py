@@ -139,7 +139,7 @@ class Estimate:
         self._found: dict[tuple[Any, ...], Known] = {}
 
     def start(self, stage: str) -> float:
-        """What each job of a stage, or the drawing of an artefact (`report`), takes before its work."""
+        """What each job of a stage, or the drawing of a report (`report`), takes before its work."""
         return self._start.get(stage, 0.0)
 
     def seconds(self, stage: Stage) -> float:

@@ -10,17 +10,17 @@ ACCURACIES = ("accuracy %", "last epoch %")
 """Columns that every table of accuracies has; where no run of a row ended, they say `diverged`."""
 
 
-def rendered(table: pd.DataFrame, title: str, conditions: str, artefact: str) -> dict[str, str]:
+def rendered(table: pd.DataFrame, title: str, conditions: str, report_id: str) -> dict[str, str]:
     """A table's csv, Markdown and LaTeX text; the latter two with mean and spread in one cell."""
     shown = readable(table)
     markdown = "\n".join(
         [_line(shown.columns), _line(["---"] * len(shown.columns)), *(_line(row) for row in shown.to_numpy())]
     )
-    caption = f"{artefact}. {title}. {conditions}."
+    caption = f"{report_id}. {title}. {conditions}."
     return {
         "csv": table.assign(conditions=conditions).to_csv(index=False, lineterminator="\n"),
-        "md": f"**{artefact}. {title}**\n\n{markdown}\n\n{conditions}.\n",
-        "tex": _latex(shown, caption, artefact),
+        "md": f"**{report_id}. {title}**\n\n{markdown}\n\n{conditions}.\n",
+        "tex": _latex(shown, caption, report_id),
     }
 
 
@@ -63,7 +63,7 @@ def _line(cells: object) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"  # pyright: ignore
 
 
-def _latex(shown: pd.DataFrame, caption: str, artefact: str) -> str:
+def _latex(shown: pd.DataFrame, caption: str, report_id: str) -> str:
     escaped = shown.map(_escape).rename(columns=_escape)
     body = "\n".join(" & ".join(row) + r" \\" for row in escaped.to_numpy())
     head = " & ".join(escaped.columns) + r" \\"
@@ -72,7 +72,7 @@ def _latex(shown: pd.DataFrame, caption: str, artefact: str) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{_escape(caption)}}}",
-            rf"\label{{tab:{artefact}}}",
+            rf"\label{{tab:{report_id}}}",
             rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}",
             r"\hline",
             head,

@@ -55,8 +55,8 @@ def by_value(plan: Plan) -> list[Pretrain]:
     """
     found: dict[str, None] = {}
     beside = _baselines(plan)
-    for artefact in plan.reports:
-        cells = [(name, plan.pretrains[name]) for name in plan.cells(artefact)]
+    for report_id in plan.reports:
+        cells = [(name, plan.pretrains[name]) for name in plan.cells(report_id)]
         seeds = list(dict.fromkeys(cell.seed for _, cell in cells))
         for name, _ in sorted(cells, key=lambda item: seeds.index(item[1].seed)):
             found |= {**beside[name], name: None}
