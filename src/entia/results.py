@@ -115,7 +115,7 @@ def columns(stage: Readout) -> dict[str, Any]:
     }
     for prefix, part in parts.items():
         content = {name: value for name, value in msgspec.to_builtins(part).items() if name != "pretrain"}
-        flat |= _flat(content, prefix)
+        flat |= derived.leaves(content, prefix)
     return flat
 
 
@@ -123,13 +123,6 @@ def weight(pretrain: config.Pretrain) -> float:
     """The method's orthogonality weight as the papers sweep it; not a number where a method has none."""
     found = derived.weight(pretrain)
     return float("nan") if found is None else found
-
-
-def _flat(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in content.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _by_epoch(log: Log, saved: set[int]) -> dict[int, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Which artefact's config is nearest to a planned one, and the fields in which the two differ."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import msgspec
 from entia.artefacts import store
 from entia.config import Embed, Stage, Subset
 from entia.planning import mistakes
+from entia.planning.columns import leaves
 
 AROUND: dict[type[Stage], str] = {Subset: "subset.", Embed: "embed."}
 """Where params.yaml has a stage's own fields; a run's stand at the top of a block, and so do a readout's."""
@@ -55,20 +56,12 @@ def _of(part: str, fields: Mapping[str, Any]) -> list[str]:
     return [path for path in fields if path.startswith(part)]
 
 
-def leaves(part: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """The values inside mappings, by their dotted paths."""
-    for name, value in part.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", list(value) if isinstance(value, tuple) else value
-
-
 def _fields(config: Stage | tuple[type[Stage], Mapping[str, Any]]) -> dict[str, Any]:
     """A config's values by their dotted paths, in params.yaml's words."""
     kind, said = config if isinstance(config, tuple) else (type(config), msgspec.to_builtins(config))
     found = leaves(said, AROUND.get(kind, ""))
-    return {path.removeprefix("embed.pretrain."): value for path, value in found}
+    listed = ((path, list(value) if isinstance(value, tuple) else value) for path, value in found)
+    return {path.removeprefix("embed.pretrain."): value for path, value in listed}
 
 
 def _filled(said: Mapping[str, Any], stage: Stage) -> Stage | tuple[type[Stage], Mapping[str, Any]]:

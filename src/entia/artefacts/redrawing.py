@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from entia.artefacts import provenance, store
-from entia.artefacts.nearest import differences, leaves
+from entia.artefacts.nearest import differences
 from entia.plan import Plan
+from entia.planning.columns import leaves
 from entia.system import home
 
 METADATA = Path(".snakemake/metadata")

@@ -13,7 +13,7 @@ import msgspec
 
 from entia import config
 from entia.config import Config
-from entia.planning.columns import ARM, AXES, NUMBERS, SWEEP, Asked
+from entia.planning.columns import ARM, AXES, NUMBERS, SWEEP, Asked, leaves
 
 # --- the kinds ----------------------------------------------------------------------------------------------------
 
@@ -355,17 +355,9 @@ def _differing(one: Asked, other: Asked) -> str:
     """The fields that two rows differ in."""
     if one.name == other.name:
         return "no field: two experiments ask for one run"
-    left, right = (_flat(msgspec.to_builtins(row.readout)) for row in (one, other))
-    return ", ".join(name for name in left | right if left.get(name) != right.get(name))
-
-
-def _flat(content: object, before: str = "") -> dict[str, Any]:
-    if not isinstance(content, dict):
-        return {before.removeprefix("embed.pretrain."): content}
-    found: dict[str, Any] = {}
-    for name, part in content.items():
-        found |= _flat(part, f"{before}.{name}" if before else str(name))
-    return found
+    left, right = (dict(leaves(msgspec.to_builtins(row.readout))) for row in (one, other))
+    names = (name for name in left | right if left.get(name) != right.get(name))
+    return ", ".join(name.removeprefix("embed.pretrain.") for name in names)
 
 
 def _listed(values: Iterable[object]) -> str:
