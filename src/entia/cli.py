@@ -8,24 +8,20 @@ import argparse
 import functools
 import json
 import math
-import os
 import sys
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from entia import config, plan, sizes, stages
-from entia.artefacts import adopted, check, current, packed, provenance, redrawing, store
+from entia.artefacts import adopted, check, current, packed, provenance, store
 from entia.config import Problem
 from entia.forecast import cluster, overview
-from entia.reports import page, record
+from entia.reports import files, record
 from entia.stages import DATA
 from entia.system import faults, home, machines, streams
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PARAMS = Path("params.yaml")
 CALIBRATION = DATA / "calibration.json"
@@ -235,78 +231,19 @@ def _stage(stage: str, run: Callable[[plan.Plan, Any], None], arguments: argpars
 # --- reports ------------------------------------------------------------------------------------------------------
 
 
-def _frame(found: plan.Plan, rows: tuple[plan.Row, ...]) -> "pd.DataFrame":
-    """The readouts and logs of these rows."""
-    from entia import results
-
-    return results.frame(
-        found,
-        rows,
-        lambda stage: check.open_head(DATA, stage),
-        lambda stage: store.read_log(store.log_path(DATA, stage.embed.pretrain)),
-    )
-
-
 def report(arguments: argparse.Namespace) -> None:
     """Draws one table or figure."""
-    _draw(plan.load(PARAMS, arguments.scale), arguments.report)
-
-
-def _draw(found: plan.Plan, report_id: str) -> None:
-    asked = _report(found, report_id)
-    rows = _frame(found, found.drawn(report_id))
-    from entia.reports import draw, plots
-
-    files = {file.suffix.removeprefix("."): file for file in redrawing.files(found, report_id)}
-    if asked.table:
-        for ending, text in draw.table(asked, rows, found.scale, report_id).items():
-            store.write_text(files[ending], text)
-    else:
-        figure = draw.figure(asked, rows, found.scale)
-        for ending, file in files.items():
-            with store.whole(file) as temporary:
-                plots.save(figure, temporary, ending)
+    files.write(plan.load(PARAMS, arguments.scale), arguments.report)
 
 
 def claims_(arguments: argparse.Namespace) -> None:
     """Writes claims.md and claims.json."""
-    _judge(plan.load(PARAMS, arguments.scale))
-
-
-def _judge(found: plan.Plan) -> None:
-    from entia import claims, results
-
-    shown = (row for report_id in found.rows for row in found.drawn(report_id))
-    rows = tuple(dict.fromkeys(row for row in shown if claims.reads(row.experiment)))
-    frame = _frame(found, rows)
-    ended = results.ended(frame)
-    verdicts, noise = claims.judge(ended, found.scale, found.judging.looks), claims.noise(ended, found.scale)
-    for ending, text in claims.render(verdicts, found.scale, results.diverged(frame), noise).items():
-        store.write_text(found.folder / f"claims.{ending}", text)
+    files.judge(plan.load(PARAMS, arguments.scale))
 
 
 def index(arguments: argparse.Namespace) -> None:
     """Writes index.html."""
-    _assemble(plan.load(PARAMS, arguments.scale), set(arguments.without))
-
-
-def _assemble(found: plan.Plan, without: Set[str] = frozenset()) -> None:
-    store.write_text(found.folder / "index.html", _page(found, found.folder, adopted.note(found, DATA), without))
-
-
-def _page(found: plan.Plan, folder: Path, note: str, without: Set[str] = frozenset()) -> str:
-    """The page as it stands in a folder; speed as measured here, else as recorded."""
-    measured = [folder / "ratios.md" for folder in (record.SPEED, record.FOLDER / record.SPEED.name)]
-    speed = next(filter(Path.exists, measured), measured[0])
-    return page.html(
-        found,
-        _tables(found, without),
-        _figures(found, without),
-        "" if "claims" in without else _drawn(found.folder / "claims.md"),
-        speed.read_text(encoding="utf-8") if speed.exists() else "",
-        os.path.relpath(speed.parent, folder),
-        note,
-    )
+    files.assemble(plan.load(PARAMS, arguments.scale), set(arguments.without))
 
 
 def record_(arguments: argparse.Namespace) -> None:
@@ -314,8 +251,8 @@ def record_(arguments: argparse.Namespace) -> None:
     found = plan.load(PARAMS, arguments.scale)
     origin = record.origin(found, DATA)
     record.speed()
-    target = record.record(found, origin, _page(found, record.FOLDER / found.scale, origin))
-    store.write_text(target / "metrics.json", _metrics(found))
+    target = record.record(found, origin, files.html(found, record.FOLDER / found.scale, origin))
+    store.write_text(target / "metrics.json", files.metrics(found))
     print(f"{target}: {len(found.reports)} tables and figures, the verdicts and the page. {origin}")
 
 
@@ -328,7 +265,7 @@ def results_(arguments: argparse.Namespace) -> None:
     chosen = arguments.report or tables[0]
     if chosen not in tables:
         raise Problem(f"{chosen}: no such table at this scale; there are {', '.join(tables)}")
-    print(_drawn(found.folder / f"tables/{chosen}.md"))
+    print(files.text_of(found.folder / f"tables/{chosen}.md"))
     print(
         f"{len(found.reports)} tables and figures at {found.scale} scale, from {len(found.pretrains)} pretraining runs:"
     )
@@ -338,24 +275,6 @@ def results_(arguments: argparse.Namespace) -> None:
         f"  tables           {found.folder / 'tables'}/*.md, *.csv, *.tex; `entia results {tables[-1]}` prints another"
     )
     print(f"  verdicts         {found.folder / 'claims.md'}")
-
-
-def _tables(found: plan.Plan, without: Set[str]) -> dict[str, str]:
-    """Each table's Markdown."""
-    asked = (a for a, report in found.reports.items() if report.table and a not in without)
-    return {report_id: _drawn(found.folder / f"tables/{report_id}.md") for report_id in asked}
-
-
-def _figures(found: plan.Plan, without: Set[str]) -> dict[str, str]:
-    """What each figure's file says is to be said beside it."""
-    asked = (a for a, report in found.reports.items() if report.figure and a not in without)
-    return {report_id: page.said(_drawn(found.folder / f"figures/{report_id}.svg")) for report_id in asked}
-
-
-def _drawn(file: Path) -> str:
-    with faults.reading(file):
-        return file.read_text(encoding="utf-8")
-    raise AssertionError
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -376,7 +295,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         for why in dict.fromkeys(map(sizes.unknown, unknown)):
             print(f"not in it: {why}")
     elif arguments.report is not None:
-        _report(found, arguments.report)
+        files.asked_for(found, arguments.report)
         print(overview.cells(found, arguments.report, DATA, calibration))
     else:
         print(overview.reports(found, DATA, calibration, about))
@@ -407,9 +326,9 @@ def adopt_(arguments: argparse.Namespace) -> None:
     found, taken, ours = archive.take_up(Path(arguments.archive), functools.partial(plan.load, PARAMS), DATA)
     drawn = adopted.drawable(found, DATA)
     for report_id in drawn.reports:
-        _draw(drawn, report_id)
-    _judge(drawn)
-    _assemble(drawn)
+        files.write(drawn, report_id)
+    files.judge(drawn)
+    files.assemble(drawn)
     print(overview.taken_up(found, drawn, DATA, taken, ours))
 
 
@@ -421,12 +340,6 @@ def run_(arguments: argparse.Namespace) -> None:
     target = arguments.archive or Path(f"entia-{found.scale}.tar.gz")
     wanted = borrowed.Wanted(arguments.seconds or math.inf, arguments.workers, target, arguments.weights)
     sys.exit(borrowed.run(found, DATA, wanted))
-
-
-def _report(found: plan.Plan, report_id: str) -> plan.Report:
-    if report_id not in found.reports:
-        raise Problem(f"{report_id}: `reports:` in params.yaml has no such id; known: {', '.join(found.reports)}")
-    return found.reports[report_id]
 
 
 def why_(arguments: argparse.Namespace) -> None:
@@ -474,22 +387,8 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def metrics(arguments: argparse.Namespace) -> None:
-    """Writes reports/metrics.json: by scale and report, the mean accuracy of each arm's last epochs."""
-    store.write_text(Path("reports/metrics.json"), _metrics(plan.load(PARAMS)))  # whatever the scale: dvc.yaml names it
-
-
-def _metrics(found: plan.Plan) -> str:
-    from entia import results
-
-    content: dict[str, dict[str, float]] = {}
-    for report_id, rows in found.rows.items():
-        if rows:
-            last: Any = results.ended(results.last(_frame(found, rows)))  # pandas' stubs do not follow a groupby
-            arms = (
-                last.assign(of=last["experiment"] + " " + last["arm"]).groupby("of", as_index=False)["accuracy"].mean()
-            )
-            content[report_id] = dict(zip(arms["of"], arms["accuracy"], strict=True))
-    return json.dumps({found.scale: content}, sort_keys=True, indent=1) + "\n"
+    """Writes reports/metrics.json: whatever the scale, since dvc.yaml names it."""
+    store.write_text(Path("reports/metrics.json"), files.metrics(plan.load(PARAMS)))
 
 
 def check_artefacts(arguments: argparse.Namespace) -> None:
