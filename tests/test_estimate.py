@@ -189,7 +189,7 @@ def test_another_machines_calibration_is_used_only_when_asked_for(tmp_path, lapt
     found, about = overview.calibration(file, file)
     assert found is not None and about.startswith("times on Abacus, no GPU")
     file.write_text("{}")
-    with pytest.raises(config.Problem, match="is no calibration of this version"):
+    with pytest.raises(config.Problem, match="not a calibration of this version"):
         overview.calibration(file, file)
 
 
@@ -242,7 +242,7 @@ def test_a_calibration_of_no_cell_is_not_said_to_give_times(tmp_path, laptop):
 def test_a_calibration_that_lacks_what_plan_needs_is_refused_with_the_remedy(change, tmp_path, laptop):
     body = msgspec.to_builtins(measured(laptop, count=1)) | change
     (tmp_path / "calibration.json").write_bytes(msgspec.json.encode(body))
-    with pytest.raises(config.Problem, match="is no calibration of this version .*`entia calibrate` makes it anew"):
+    with pytest.raises(config.Problem, match="not a calibration of this version .*`entia calibrate` makes it anew"):
         estimate.load(tmp_path / "calibration.json")
 
 

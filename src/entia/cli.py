@@ -95,25 +95,35 @@ def _forecasting(command: _Command) -> None:
     planning = command(
         "plan",
         _plan,
-        "which cells each table and figure needs, how many are done, and what they take",
-        ("report?", "one table or figure alone, by its id, its cells listed"),
+        "show which cells each table and figure needs, how many are done, and how long they take",
+        ("report?", "list the cells of one table or figure, such as MV-T1"),
     )
     _scale(planning)
     planning.add_argument(
-        "--commands", action="store_true", help="the commands that are left to run, without Snakemake"
-    )
-    planning.add_argument("--profile", metavar="NAME", help="jobs, GPU-hours and time with a profile, such as slurm")
-    planning.add_argument(
-        "--gpus", type=_count, metavar="N", help="with --profile: cells at once, if not its own limit"
+        "--commands", action="store_true", help="print the commands that are left to run, without Snakemake"
     )
     planning.add_argument(
-        "--calibration", type=_file, metavar="FILE", help=f"another machine's in place of this one's ({CALIBRATION})"
+        "--profile", metavar="NAME", help="show jobs, GPU-hours and time with a profile, such as slurm"
+    )
+    planning.add_argument(
+        "--gpus",
+        type=_count,
+        metavar="N",
+        help="with --profile: how many cells run at once (default: the profile's limit)",
+    )
+    planning.add_argument(
+        "--calibration", type=_file, metavar="FILE", help=f"use another machine's calibration in place of {CALIBRATION}"
     )
     calibrating = command("calibrate", calibrate_, f"measure this machine into {CALIBRATION}, so that plan shows times")
     _scale(calibrating)
-    calibrating.add_argument("--seconds", type=_count, default=60, metavar="N", help="how long, about (default: 60)")
     calibrating.add_argument(
-        "--at-once", type=_count, metavar="N", help="cells at once (default: as many as `snakemake --cores all` runs)"
+        "--seconds", type=_count, default=60, metavar="N", help="about how long to measure (default: 60)"
+    )
+    calibrating.add_argument(
+        "--at-once",
+        type=_count,
+        metavar="N",
+        help="how many cells run at once (default: as many as with `snakemake --cores all`)",
     )
 
 
@@ -134,54 +144,58 @@ def _drawing(command: _Command) -> None:
     _scale(command("claims", claims_, "judge the papers' claims from the readouts"))
     paging = command("index", index, "assemble index.html, the page of all tables and figures")
     _scale(paging)
-    paging.add_argument("--without", nargs="*", default=[], metavar="REPORT", help="what the last run did not draw")
-    shown = ("report?", "its id; the first if none")
+    paging.add_argument(
+        "--without", nargs="*", default=[], metavar="REPORT", help="leave out these, which the last run could not draw"
+    )
+    shown = ("report?", "its id (default: the first table)")
     _scale(command("results", results_, "print a table, and where everything lies", shown))
-    _scale(command("record", record_, "copy what was drawn into recorded/, which git keeps, with commit and machine"))
+    _scale(command("record", record_, "copy all drawings into recorded/, which git keeps, with the commit and machine"))
     command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
 
 
 def _carrying(command: _Command) -> None:
-    adopting = "have Snakemake take up what was made without it: all that `check` calls current"
+    adopting = "have Snakemake take up the artefacts that were made without it and that `check` calls current"
     command(
         "adopt", adopt_, adopting, ("archive?", "take up the archive of `entia run` on another machine, and draw it")
     )
-    running = command("run", run_, "make a study without Snakemake, on a borrowed machine, and pack what came out")
+    running = command("run", run_, "make a study without Snakemake, on a borrowed machine, and pack the results")
     _scale(running)
     running.add_argument(
-        "--seconds", type=_count, metavar="N", help="end, packed, in so many (default: when all is made)"
+        "--seconds", type=_count, metavar="N", help="stop and pack after N seconds (default: when everything is made)"
     )
     each = "processes that train on each GPU, or on the CPU (default: one a GPU; without any, one a core)"
     running.add_argument("--workers", type=_count, metavar="N", help=each)
-    running.add_argument("--archive", type=_file, metavar="FILE", help="what it packs (default: entia-SCALE.tar.gz)")
+    running.add_argument(
+        "--archive", type=_file, metavar="FILE", help="where the archive goes (default: entia-SCALE.tar.gz)"
+    )
     running.add_argument("--weights", action="store_true", help="pack the encoders' weights too")
-    command("study", study, "make a folder a study of its own, to be changed: your images", ("folder", "a new one"))
+    command("study", study, "begin a study of your own images in a new folder", ("folder", "the folder to make"))
     command("where", where, "print the folder that holds the Snakefile")
 
 
 def _keeping(command: _Command) -> None:
     checking = command(
-        "check", check_artefacts, "say of each artefact whether it is whole, and of today's config, code and data"
+        "check", check_artefacts, "check that each artefact is whole, and made with today's config, code and data"
     )
     _scale(checking)
-    checking.add_argument("--quiet", action="store_true", help="name what is damaged, foreign or unreadable alone")
+    checking.add_argument("--quiet", action="store_true", help="list only damaged, foreign and unreadable files")
     checking.add_argument("--raw", action="store_true", help="read the raw data too, and compare their checksums")
-    pruning = command("prune", prune, "list what the plan no longer names in data/, and remove it if you say yes")
+    pruning = command(
+        "prune", prune, "list the files in data/ that the plan no longer names, and remove them if you say yes"
+    )
     pruning.add_argument("--yes", action="store_true", help="do not ask")
-    pruning.add_argument("--other-scales", action="store_true", help="remove what other scales alone name, too")
-    pruning.add_argument("--even-unsaved", action="store_true", help="remove what no DVC remote holds, too")
+    pruning.add_argument("--other-scales", action="store_true", help="also remove files that only other scales name")
+    pruning.add_argument("--even-unsaved", action="store_true", help="also remove files that no DVC remote holds")
     asking = command("why", why_, "say why artefacts would be made anew: which code, field or input has changed")
     _scale(asking)
     asking.add_argument(
         "names", nargs="+", type=_given, metavar="NAME", help="a cell, as above, its file, or an id such as MV-T1"
     )
-    command(
-        "show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path")
-    )
+    command("show", show, "print an artefact's config, code, versions and machine", ("file", "its path"))
 
 
 def _scale(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scale", choices=plan.SCALES, help="another scale than params.yaml's")
+    parser.add_argument("--scale", choices=plan.SCALES, help="use this scale in place of the one in params.yaml")
 
 
 def _given(text: str) -> str:
@@ -400,9 +414,9 @@ def check_artefacts(arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         print(check.summary(found))
     if any(finding.state in ("damaged", "foreign") for finding in found):
-        raise Problem("what is damaged or foreign above must not be used; deleting it is left to you")
+        raise Problem("do not use the damaged and foreign files above; delete them if you do not need them")
     if any(finding.is_wrong for finding in found):
-        raise Problem("what is unreadable above could not be checked; it may well be whole")
+        raise Problem("the unreadable files above could not be checked; they may be whole")
 
 
 def prune(arguments: argparse.Namespace) -> None:

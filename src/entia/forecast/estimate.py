@@ -65,7 +65,7 @@ def load(path: Path) -> Calibration:
         raise Problem(f"{path}: missing; `entia calibrate` measures this machine in about a minute") from error
     except msgspec.DecodeError as error:
         raise Problem(
-            f"{path}: is no calibration of this version ({error}); `entia calibrate` makes it anew"
+            f"{path}: not a calibration of this version ({error}); `entia calibrate` makes it anew"
         ) from error
 
 

@@ -37,7 +37,7 @@ def table(drawing: Drawing, rows: pd.DataFrame, known: pd.DataFrame) -> tuple[pd
         case drawings.DietAccuracy(pick=pick):
             return diet_tables.accuracy(rows, known, pick), []
         case other:
-            raise ValueError(f"{other!r} is no table")
+            raise ValueError(f"{other!r} is not a table")
 
 
 def width_table(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

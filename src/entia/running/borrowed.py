@@ -192,7 +192,9 @@ def run(plan: Plan, data: Path, wanted: Wanted) -> int:
             _heed(study, workers)
     except KeyboardInterrupt:
         interrupted = True
-        print("Saving what is half trained, then packing. Ctrl-C once more ends without.", file=sys.stderr, flush=True)
+        print(
+            "Saving half-trained runs, then packing. Ctrl-C once more ends without that.", file=sys.stderr, flush=True
+        )
     finally:
         crew.dismiss(workers, max(0.0, min(GRACE, study.end - time.time())), data)
     count = archive.pack(plan, data, wanted.archive, study.is_finished, wanted.weights)
