@@ -92,13 +92,21 @@ CIFAR100 = DataSet(
     archive=("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
 )  # fmt: skip
 STL10 = DataSet(
-    train=105_000, test=8_000, classes=10, channels=3, side=96,
+    train=5_000, test=8_000, classes=10, channels=3, side=96,
     version="binary version",
     source="http://ai.stanford.edu/~acoates/stl10/",
     licence="not looked up",
-    accessed="",
+    accessed="2026-11-29",
+    files={
+        "stl10_binary/train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
+        "stl10_binary/train_y.bin": "5a34089d4802c674881badbb80307741",
+        "stl10_binary/unlabeled_X.bin": "5242ba1fed5e4be9e1e742405eb56ca4",
+        "stl10_binary/test_X.bin": "7f263ba9f9e0b06b93213547f721ac82",
+        "stl10_binary/test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
+    },
+    archive=("stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb"),
+    names=("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"),
 )  # fmt: skip
-"""Planned, and not read yet: it pretrains on unlabelled images."""
 PNEUMONIAMNIST = DataSet(
     train=5_232, test=624, classes=2, channels=1, side=28,
     version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="CC BY 4.0", accessed="2026-11-24",
@@ -133,6 +141,8 @@ DATASETS = {
     "bloodmnist": BLOODMNIST,
 }
 """By what `subset.dataset` calls them."""
+UNLABELLED = {"stl10": 100_000}
+"""Images without a class that a data set has beside its `train`. Not in the rows, all of which would change with it."""
 
 
 class Network(NamedTuple):

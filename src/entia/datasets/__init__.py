@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
@@ -87,6 +87,9 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
         other writers than MNIST's). No split there either: the first four fifths of each class train, the rest test.
     cifar10, cifar100: the published files' order. What lies in `raw` is used, MD5 checked before it is unpickled;
         where nothing does, torchvision downloads it there.
+    stl10: the published files' order, its 5,000 labelled images to train on. stl10/unlabelled: its 100,000 images
+        without a class, whose label is -1; stl10/all: the labelled, then those. The test images are the same. What
+        lies in `raw` is used, each file's MD5 checked; where nothing does, torchvision downloads it there.
     pneumoniamnist, pathmnist, dermamnist, bloodmnist: `raw`/NAME.npz in MedMNIST's layout. Its train and val images
         are one training pool, in this order (a subset holds its own validation images out); test is test.
     image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path, in three channels.
@@ -107,7 +110,7 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
         case "cifar100":
             return _cifar(catalogue.CIFAR100, dataset, raw, side)
         case "stl10":
-            raise Problem("stl10: has no reader yet (it pretrains on unlabelled images); it can be planned, not run")
+            return _stl10(dataset.partition("/")[2] or "labelled", raw, side)
         case "pneumoniamnist":
             return _medmnist(catalogue.PNEUMONIAMNIST, raw, side)
         case "pathmnist":
@@ -296,6 +299,35 @@ def _verified(of: DataSet, raw: Path) -> str:
             raise Problem(f"{path} is {state} (its MD5 should be {md5}); remove {raw / of.place} to download it anew")
         named.append((path.name, _digest(content)))
     return _checksum(named)
+
+
+def _stl10(images: str, raw: Path, side: int | None) -> Raw:
+    from torchvision.datasets import STL10
+
+    of = catalogue.STL10
+    if not (raw / of.place).exists():
+        _fetched(of, lambda: STL10(raw, split="test", download=True), STL10.url, raw)
+    checksum = _verified(of, raw)
+    split = {"labelled": "train", "unlabelled": "unlabeled", "all": "train+unlabeled"}[images]
+    found = (STL10(raw, split=each) for each in (split, "test"))
+    parts = (
+        _images(_resized(part.data.transpose(0, 2, 3, 1), side), np.asarray(part.labels).astype(np.int64))
+        for part in found
+    )
+    train, test = parts
+    bare = np.count_nonzero(train.label < 0)
+    notes = (f"{bare:,} of them without a class",) if bare else ()
+    return Raw(train, test, of.labels, checksum, notes)
+
+
+def _fetched(of: DataSet, download: Callable[[], object], url: str, raw: Path) -> None:
+    try:
+        _ = download()
+    except (OSError, RuntimeError) as error:
+        raise Problem(
+            f"{raw / of.place} is not there and {url} could not be downloaded ({error}). "
+            f"Put {of.archive[0]} (MD5 {of.archive[1]}), unpacked, into {raw}: it holds the folder {of.place}"
+        ) from error
 
 
 def _medmnist(of: DataSet, raw: Path, side: int | None) -> Raw:
