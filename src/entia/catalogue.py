@@ -128,6 +128,62 @@ BLOODMNIST = DataSet(
     version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="not looked up", accessed="2026-11-24",
     files={"bloodmnist.npz": None},
 )  # fmt: skip
+FOOD101 = DataSet(
+    train=75_750, test=25_250, classes=101, channels=3, side=224,
+    version="1.0",
+    source="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+    licence="not looked up", accessed="2026-11-29",
+    files={"food-101": None},
+    archive=("food-101.tar.gz", "85eeb15f3717b99a5da872d97d918f87"),
+)  # fmt: skip
+AIRCRAFT = DataSet(
+    train=6_667, test=3_333, classes=100, channels=3, side=224,
+    version="2013b, by variant",
+    source="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
+    licence="not looked up", accessed="2026-11-29",
+    files={"fgvc-aircraft-2013b": None},
+    archive=("fgvc-aircraft-2013b.tar.gz", ""),
+)  # fmt: skip
+DTD = DataSet(
+    train=3_760, test=1_880, classes=47, channels=3, side=224,
+    version="r1.0.1, partition 1",
+    source="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
+    licence="not looked up", accessed="2026-11-29",
+    files={"dtd/dtd": None},
+    archive=("dtd-r1.0.1.tar.gz (into dtd/)", "fff73e5086ae6bdbea199a49dfb8a4c1"),
+)  # fmt: skip
+PETS = DataSet(
+    train=3_680, test=3_669, classes=37, channels=3, side=224,
+    version="by breed",
+    source="https://www.robots.ox.ac.uk/~vgg/data/pets/",
+    licence="not looked up", accessed="2026-11-29",
+    files={"oxford-iiit-pet": None},
+    archive=("images.tar.gz and annotations.tar.gz (into oxford-iiit-pet/)", ""),
+)  # fmt: skip
+FLOWERS102 = DataSet(
+    train=2_040, test=6_149, classes=102, channels=3, side=224,
+    version="102 categories",
+    source="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+    licence="not looked up", accessed="2026-11-29",
+    files={"flowers-102": None},
+    archive=("102flowers.tgz, imagelabels.mat and setid.mat (into flowers-102/)", ""),
+)  # fmt: skip
+TINYIMAGENET = DataSet(
+    train=100_000, test=10_000, classes=200, channels=3, side=64,
+    version="tiny-imagenet-200",
+    source="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+    licence="not looked up", accessed="2026-11-29",
+    files={"tiny-imagenet-200": None},
+    archive=("tiny-imagenet-200.zip", ""),
+)  # fmt: skip
+CUB200 = DataSet(
+    train=5_994, test=5_794, classes=200, channels=3, side=224,
+    version="2011",
+    source="https://www.vision.caltech.edu/datasets/cub_200_2011/",
+    licence="not looked up", accessed="2026-11-29",
+    files={"CUB_200_2011": None},
+    archive=("CUB_200_2011.tgz", ""),
+)  # fmt: skip
 
 DATASETS = {
     "mnist5k": MNIST5K,
@@ -139,6 +195,13 @@ DATASETS = {
     "pathmnist": PATHMNIST,
     "dermamnist": DERMAMNIST,
     "bloodmnist": BLOODMNIST,
+    "food101": FOOD101,
+    "aircraft": AIRCRAFT,
+    "dtd": DTD,
+    "pets": PETS,
+    "flowers102": FLOWERS102,
+    "tinyimagenet": TINYIMAGENET,
+    "cub200": CUB200,
 }
 """By what `subset.dataset` calls them."""
 UNLABELLED = {"stl10": 100_000}

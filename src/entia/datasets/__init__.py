@@ -92,6 +92,7 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
         lies in `raw` is used, each file's MD5 checked; where nothing does, torchvision downloads it there.
     pneumoniamnist, pathmnist, dermamnist, bloodmnist: `raw`/NAME.npz in MedMNIST's layout. Its train and val images
         are one training pool, in this order (a subset holds its own validation images out); test is test.
+    food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200: as `published` says, which downloads some of them.
     image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path, in three channels.
         `folders` says which files count, and `pictures` what is seen in them.
 
@@ -119,6 +120,10 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
             return _medmnist(catalogue.DERMAMNIST, raw, side)
         case "bloodmnist":
             return _medmnist(catalogue.BLOODMNIST, raw, side)
+        case "food101" | "aircraft" | "dtd" | "pets" | "flowers102" | "tinyimagenet" | "cub200":
+            from entia.datasets import published
+
+            return _whole(published.read(dataset, raw, side))
         case "image_folder":
             if side is not None:
                 return _image_folder(folders.below(raw, dataset.removeprefix(config.FOLDER)), side)
@@ -362,7 +367,10 @@ def _damaged(path: Path, how: str) -> Problem:
 
 
 def _image_folder(root: Path, side: int) -> Raw:
-    found = folders.read(root, side)
+    return _whole(folders.read(root, side))
+
+
+def _whole(found: folders.Folder) -> Raw:
     cut = found.trained
     train, test = (_images(found.pixels[of], found.label[of]) for of in (slice(cut), slice(cut, None)))
     return Raw(train, test, found.classes, _checksum(found.digests), found.notes)
