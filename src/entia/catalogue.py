@@ -22,7 +22,8 @@ class DataSet(NamedTuple):
     source: str
     licence: str
     accessed: str
-    """When source, licence and files were looked at."""
+    """When source, licence and files were looked at; never, where it is empty: then torchvision or its archive's own
+    description, as generally known, is the source."""
     files: Mapping[str, str | None] = {}
     """MD5 (None: none is published) of each file by its path in `package`, else below data/raw; in reading order."""
     package: str = ""
@@ -96,7 +97,7 @@ STL10 = DataSet(
     version="binary version",
     source="http://ai.stanford.edu/~acoates/stl10/",
     licence="not looked up",
-    accessed="2026-11-29",
+    accessed="",
     files={
         "stl10_binary/train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
         "stl10_binary/train_y.bin": "5a34089d4802c674881badbb80307741",
@@ -132,7 +133,7 @@ FOOD101 = DataSet(
     train=75_750, test=25_250, classes=101, channels=3, side=224,
     version="1.0",
     source="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
-    licence="not looked up", accessed="2026-11-29",
+    licence="not looked up", accessed="",
     files={"food-101": None},
     archive=("food-101.tar.gz", "85eeb15f3717b99a5da872d97d918f87"),
 )  # fmt: skip
@@ -140,7 +141,7 @@ AIRCRAFT = DataSet(
     train=6_667, test=3_333, classes=100, channels=3, side=224,
     version="2013b, by variant",
     source="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
-    licence="not looked up", accessed="2026-11-29",
+    licence="not looked up", accessed="",
     files={"fgvc-aircraft-2013b": None},
     archive=("fgvc-aircraft-2013b.tar.gz", ""),
 )  # fmt: skip
@@ -148,7 +149,7 @@ DTD = DataSet(
     train=3_760, test=1_880, classes=47, channels=3, side=224,
     version="r1.0.1, partition 1",
     source="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
-    licence="not looked up", accessed="2026-11-29",
+    licence="not looked up", accessed="",
     files={"dtd/dtd": None},
     archive=("dtd-r1.0.1.tar.gz (into dtd/)", "fff73e5086ae6bdbea199a49dfb8a4c1"),
 )  # fmt: skip
@@ -156,7 +157,7 @@ PETS = DataSet(
     train=3_680, test=3_669, classes=37, channels=3, side=224,
     version="by breed",
     source="https://www.robots.ox.ac.uk/~vgg/data/pets/",
-    licence="not looked up", accessed="2026-11-29",
+    licence="not looked up", accessed="",
     files={"oxford-iiit-pet": None},
     archive=("images.tar.gz and annotations.tar.gz (into oxford-iiit-pet/)", ""),
 )  # fmt: skip
@@ -164,7 +165,7 @@ FLOWERS102 = DataSet(
     train=2_040, test=6_149, classes=102, channels=3, side=224,
     version="102 categories",
     source="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
-    licence="not looked up", accessed="2026-11-29",
+    licence="not looked up", accessed="",
     files={"flowers-102": None},
     archive=("102flowers.tgz, imagelabels.mat and setid.mat (into flowers-102/)", ""),
 )  # fmt: skip
@@ -172,7 +173,7 @@ TINYIMAGENET = DataSet(
     train=100_000, test=10_000, classes=200, channels=3, side=64,
     version="tiny-imagenet-200",
     source="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-    licence="not looked up", accessed="2026-11-29",
+    licence="not looked up", accessed="",
     files={"tiny-imagenet-200": None},
     archive=("tiny-imagenet-200.zip", ""),
 )  # fmt: skip
@@ -180,7 +181,7 @@ CUB200 = DataSet(
     train=5_994, test=5_794, classes=200, channels=3, side=224,
     version="2011",
     source="https://www.vision.caltech.edu/datasets/cub_200_2011/",
-    licence="not looked up", accessed="2026-11-29",
+    licence="not looked up", accessed="",
     files={"CUB_200_2011": None},
     archive=("CUB_200_2011.tgz", ""),
 )  # fmt: skip
@@ -206,6 +207,12 @@ DATASETS = {
 """By what `subset.dataset` calls them."""
 UNLABELLED = {"stl10": 100_000}
 """Images without a class that a data set has beside its `train`. Not in the rows, all of which would change with it."""
+DOWNLOADED = ("cifar10", "cifar100", "stl10", "food101", "aircraft", "dtd", "pets", "flowers102")
+"""What a reader downloads, by torchvision, where it is not there."""
+ANY_SIDE = ("food101", "aircraft", "dtd", "pets", "flowers102", "cub200")
+"""Images of many sizes; their row's side is what they are packed at where none is said."""
+READ = ("mnist5k", "optdigits", "cifar10", "pneumoniamnist")
+"""Whose real files we have read. The other readers were tested on small copies in the published layout."""
 
 
 class Network(NamedTuple):
