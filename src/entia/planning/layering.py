@@ -301,7 +301,8 @@ def _names(block: Tree) -> Tree:
 def readout(cell: Cell) -> Readout:
     """The readout of a cell: its last stage, which holds the others."""
     pretrain = Pretrain(**{name: getattr(cell, name) for name in Pretrain.__struct_fields__})
-    on = msgspec.structs.replace(cell.subset, fraction=1.0, balanced=True, dataset=cell.embed.on or cell.subset.dataset)
+    whole = msgspec.structs.replace(cell.subset, fraction=1.0, balanced=True, images="labelled")
+    on = msgspec.structs.replace(whole, dataset=cell.embed.on or cell.subset.dataset)
     options = cell.embed
     embed = Embed(
         pretrain=pretrain, on=on, views=options.views, epochs=options.epochs, dtype=options.dtype, std=options.std
