@@ -13,6 +13,7 @@ import msgspec
 from entia.artefacts import provenance, store
 from entia.artefacts.nearest import differences, leaves
 from entia.plan import Plan
+from entia.planning import budgets, drawings
 from entia.system import home
 
 METADATA = Path(".snakemake/metadata")
@@ -45,9 +46,17 @@ def fixed(plan: Plan, artefact: str) -> dict[str, Any]:
         report = plan.reports[artefact]
         code = provenance.drawing_code(report)
         asked = {"report": msgspec.to_builtins(report), "drawing": msgspec.to_builtins(report.drawing)}
-        more = {**asked, "rows": rows(plan, artefact)}
+        more = {**asked, "rows": rows(plan, artefact), **_budget(plan, artefact)}
         reported = home.reported("diet", "multi_view")
     return {"scale": plan.scale, "code": code, "reported": reported, **more}
+
+
+def _budget(plan: Plan, artefact: str) -> dict[str, Any]:
+    """What a table says of runs that it does not show: how many settings were tried for its own, where any were."""
+    if not isinstance(plan.reports[artefact].drawing, drawings.DietAccuracy):
+        return {}
+    found = budgets.tried(((row.experiment, row.readout) for row in plan.drawn(artefact)), plan.readouts)
+    return {"tried": {f"{experiment} {name}": count for (experiment, name), count in found.items() if count > 1}}
 
 
 def parameter(plan: Plan, artefact: str) -> str:

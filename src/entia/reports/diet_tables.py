@@ -22,6 +22,12 @@ READ_AS = (
     "epochs', chosen on the test split, as the papers' scripts tabulate it; online: the probe trained along"
 )
 """What a table's columns of accuracy are."""
+TRIED = "settings tried"
+BUDGET = (
+    f"{TRIED}: how many learning rates and weights (or values of the column that says `best on`) a method's setting was "
+    "chosen from on held-out images, by a seed that is not judged; 1: not tuned"
+)
+"""What a table's column of tuning budgets is."""
 
 
 def accuracy(rows: pd.DataFrame, known: pd.DataFrame, pick: str = "") -> pd.DataFrame:
@@ -69,6 +75,7 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
             "online, best on test %": ("online_best", "mean"),
             "n": ("ended", "nunique"),
             "diverged": ("diverged", "sum"),
+            **({TRIED: ("tried", "max")} if "tried" in found else {}),
             **{name: (name, "mean") for name in accuracies.BASELINES if name in found},
             **more,
         }
@@ -112,7 +119,11 @@ def _axes(rows: pd.DataFrame) -> list[str]:
 
 
 def picked(found: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
-    """Of each group, the runs at the value of `column` that `results.best_weights` chooses; those without one stay."""
+    """Of each group, the runs at the value of `column` that `results.best_weights` chooses; those without one stay.
+
+    What they were picked from is what was tried.
+    """
     chosen = found[found[column].notna()]
-    kept = results.best_weights(chosen.assign(weight=chosen[column]), by) if len(chosen) else chosen
+    chosen = chosen.assign(weight=chosen[column], tried=chosen.groupby(by, dropna=False)[column].transform("nunique"))
+    kept = results.best_weights(chosen, by) if len(chosen) else chosen
     return pd.concat([kept, found[found[column].isna()]])
