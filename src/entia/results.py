@@ -16,7 +16,7 @@ from entia import config
 from entia.artefacts import provenance
 from entia.config import Problem, Readout
 from entia.plan import Plan, Row
-from entia.planning import baselines, mistakes
+from entia.planning import baselines, budgets, mistakes
 from entia.planning import columns as derived
 
 Log = list[dict[str, str]]
@@ -32,7 +32,8 @@ def frame(
     Columns: `experiment`, `arm`, `readout` (its name); the config by dotted path (`views`, `projector.width`,
     `method.name`, `subset.fraction`, …, and `embed.*`, `probe.*`); `weight`, the method's orthogonality weight (Barlow
     Twins' λ, VICReg's λ = μ, β); `all_views`, crops of another size among them; `level`, DIET's augmentation level;
-    `rate`, the learning rate of the run's batch; `cell`, the pretraining run's name;
+    `rate`, the learning rate of the run's batch; `tried`, how many settings a tuning seed tried for it; `cell`, the
+    pretraining run's name;
     `epoch`; the readout's metrics (fractions in [0, 1]); and from the log, up to that epoch: `minutes` of training and
     the processor's `cpu_minutes`, `view_images`, `peak_mib`, the `machines` it ran on and the online probe's best
     accuracy `probe_best`; that epoch's `loss`, `probe_loss` and `probe_accuracy`; and `images`, what the run trains on.
@@ -43,11 +44,12 @@ def frame(
     """
     found: list[dict[str, Any]] = []
     readout = functools.cache(readout)
+    tried = budgets.tried(((row.experiment, row.readout) for row in rows), plan.readouts)
     for row in rows:
         stage = plan.readouts[row.readout]
         fixed = {"experiment": row.experiment, "arm": row.arm, "readout": row.readout, **columns(stage)}
         if row.experiment != baselines.EXPERIMENT:
-            fixed |= beside(stage, readout)
+            fixed |= {"tried": tried[row.experiment, row.readout], **beside(stage, readout)}
         content = readout(stage)
         if "diverged" in content:
             end = log(stage)[-1]

@@ -13,6 +13,7 @@ import msgspec
 from entia.artefacts import provenance, store
 from entia.artefacts.nearest import differences
 from entia.plan import Plan
+from entia.planning import budgets, drawings
 from entia.planning.columns import leaves
 from entia.system import home
 
@@ -46,9 +47,17 @@ def fixed(plan: Plan, report_id: str) -> dict[str, Any]:
         report = plan.reports[report_id]
         code = provenance.drawing_code(report)
         asked = {"report": msgspec.to_builtins(report), "drawing": msgspec.to_builtins(report.drawing)}
-        more = {**asked, "rows": rows(plan, report_id)}
+        more = {**asked, "rows": rows(plan, report_id), **_budget(plan, report_id)}
         reported = home.reported("diet", "multi_view")
     return {"scale": plan.scale, "code": code, "reported": reported, **more}
+
+
+def _budget(plan: Plan, report_id: str) -> dict[str, Any]:
+    """What a table says of runs that it does not show: how many settings were tried for its own, where any were."""
+    if not isinstance(plan.reports[report_id].drawing, drawings.DietAccuracy):
+        return {}
+    found = budgets.tried(((row.experiment, row.readout) for row in plan.drawn(report_id)), plan.readouts)
+    return {"tried": {f"{experiment} {name}": count for (experiment, name), count in found.items() if count > 1}}
 
 
 def parameter(plan: Plan, report_id: str) -> str:
