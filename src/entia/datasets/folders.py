@@ -70,18 +70,7 @@ def read(root: Path, side: int) -> Folder:
     walk.walk(_splits(root))
     classes = _classes(walk)
     found = sorted(walk.images, key=_order)
-    pixels = np.empty((len(found), 3, side, side), dtype=np.uint8)
-    digests: list[tuple[str, str]] = []
-    shown: list[tuple[int, float | None]] = []
-    for i, ((_, path), (digest, picture)) in enumerate(zip(found, _decoded(found, side), strict=True)):
-        if isinstance(picture, str):
-            walk.faults[path] = picture
-        else:
-            pixels[i] = picture.pixels
-            digests.append((walk.name(path), digest))
-            shown.append((picture.pages, picture.brightest))
-    if walk.faults:
-        raise Problem(faulty(walk.root, {walk.name(path): why for path, why in walk.faults.items()}))
+    pixels, digests, shown = decoded(root, [path for _, path in found], side, walk.faults)
     label = np.asarray([classes[place.kind] for place, _ in found], dtype=np.int64)
     trained = sum(place.split == "train" for place, _ in found)
     return Folder(pixels, label, trained, tuple(map(_text, classes)), digests, tuple(_notes(walk.passed, shown)))
@@ -118,10 +107,6 @@ class _Walk:
     links: list[tuple[Place, str]] = field(default_factory=list)
     linked: list[tuple[Place, str]] = field(default_factory=list)
     """Links to folders still to be followed; links to images."""
-
-    def name(self, path: str) -> str:
-        """A path below the root, from there on."""
-        return path[len(str(self.root)) + 1 :]
 
     def walk(self, splits: Iterable[str]) -> None:
         """Meets all that is below these folders of the root."""
@@ -264,6 +249,11 @@ def _order(image: tuple[Place, str]) -> tuple[bool, bytes, bytes, bytes]:
     return place.split != "train", os.fsencode(place.kind), os.fsencode(folder), os.fsencode(name)
 
 
+def _below(root: Path, path: str) -> str:
+    """A path below the root, from there on."""
+    return path[len(str(root)) + 1 :]
+
+
 def _text(name: str) -> str:
     """A file's name as UTF-8, whatever the locale; bytes that are not are escaped as Python does it (PEP 383)."""
     return os.fsencode(name).decode(errors="surrogateescape")
@@ -272,15 +262,43 @@ def _text(name: str) -> str:
 # --- what is in the files -----------------------------------------------------------------------------------------
 
 
-def _decoded(found: list[tuple[Place, str]], side: int) -> Iterator[tuple[str, pictures.Picture | str]]:
+class Decoded(NamedTuple):
+    """Files' images in the files' order."""
+
+    pixels: UInt8[np.ndarray, "datum 3 side side"]
+    digests: list[tuple[str, str]]
+    """Each file's name below the root, and its SHA-256."""
+    shown: list[tuple[int, float | None]]
+    """Each file's `pages` and `brightest`, as `pictures.Picture` has them."""
+
+
+def decoded(root: Path, paths: list[str], side: int, faults: Mapping[str, str] | None = None) -> Decoded:
+    """The images of files below a root.
+
+    Raises: Problem, naming each file that cannot be read: those, and those that `faults` says are known to be so.
+    """
+    unread = dict(faults or {})
+    found = Decoded(np.empty((len(paths), 3, side, side), dtype=np.uint8), [], [])
+    for i, (path, (digest, picture)) in enumerate(zip(paths, _all_opened(paths, side), strict=True)):
+        if isinstance(picture, str):
+            unread[path] = picture
+        else:
+            found.pixels[i] = picture.pixels
+            found.digests.append((_below(root, path), digest))
+            found.shown.append((picture.pages, picture.brightest))
+    if unread:
+        raise Problem(_faulty(root, unread))
+    return found
+
+
+def _all_opened(paths: list[str], side: int) -> Iterator[tuple[str, pictures.Picture | str]]:
     """Each file's SHA-256 and image, or why there is none. Threads: both leave the interpreter's lock."""
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # Pillow's, of tags that it passes over and of images that are large
-        yield from pool.map(opened, (path for _, path in found), repeat(side))
+        yield from pool.map(_opened, paths, repeat(side))
 
 
-def opened(path: str, side: int) -> tuple[str, pictures.Picture | str]:
-    """A file's SHA-256 and image, or why there is none."""
+def _opened(path: str, side: int) -> tuple[str, pictures.Picture | str]:
     try:
         content = Path(path).read_bytes()
         return sha256(content).hexdigest(), pictures.decode(content, side)
@@ -293,9 +311,8 @@ def opened(path: str, side: int) -> tuple[str, pictures.Picture | str]:
 # --- what is said -------------------------------------------------------------------------------------------------
 
 
-def faulty(root: Path, faults: Mapping[str, str]) -> str:
-    """What is said of files, by their names below the root, that cannot be read."""
-    lines = [f"  {printable(name)}: {printable(why)}" for name, why in sorted(faults.items())]
+def _faulty(root: Path, faults: Mapping[str, str]) -> str:
+    lines = [f"  {printable(_below(root, path))}: {printable(why)}" for path, why in sorted(faults.items())]
     more = [f"  and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
     head = f"{printable(root)}: {_count(len(lines), 'file')} cannot be read; replace or remove what is named here"
     return "\n".join([head, *lines[:SHOWN], *more])

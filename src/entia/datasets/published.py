@@ -5,8 +5,6 @@ class for the set, that class reads the lists; the others are read here as their
 """
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,22 +38,7 @@ def read(dataset: str, raw: Path, side: int | None) -> folders.Folder:
     of, layout = _known(dataset)
     listing = _listed(of, layout, raw)
     files = [*listing.train, *listing.test]
-    pixels = np.empty((len(files), 3, side or of.side, side or of.side), dtype=np.uint8)
-    names, digests, faults = (
-        [str(path.relative_to(raw)) for path, _ in files],
-        list[tuple[str, str]](),
-        dict[str, str](),
-    )
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(folders.opened, (str(path) for path, _ in files), repeat(pixels.shape[-1]))
-        for i, (digest, picture) in enumerate(found):
-            if isinstance(picture, str):
-                faults[names[i]] = picture
-            else:
-                pixels[i] = picture.pixels
-                digests.append((names[i], digest))
-    if faults:
-        raise Problem(folders.faulty(raw, faults))
+    pixels, digests, _ = folders.decoded(raw, [str(path) for path, _ in files], side or of.side)
     label = np.asarray([kind for _, kind in files], dtype=np.int64)
     return folders.Folder(pixels, label, len(listing.train), listing.classes, digests, ())
 
