@@ -1,5 +1,6 @@
 """How many settings of a run were tried on held-out images: the budget that its method was tuned with."""
 
+import functools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -51,6 +52,7 @@ def _by_seed(shown: Iterable[Shown], kinds: Mapping[str, tuple[str, int, str]]) 
     return found
 
 
+@functools.cache  # a Snakefile asks once a table, of the whole plan
 def _parts(cell: Pretrain) -> tuple[str, int, str]:
     """A cell's config without its settings, its seed, and its settings."""
     content = msgspec.to_builtins(cell)
