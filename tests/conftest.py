@@ -65,6 +65,14 @@ def once(tmp_path_factory) -> Once:
 
 
 @pytest.fixture(autouse=True)
+def same_environment():
+    """A variable that a test leaves behind changes what the next test's machine looks like."""
+    before = {**os.environ, "PYTEST_CURRENT_TEST": ""}
+    yield
+    assert {**os.environ, "PYTEST_CURRENT_TEST": ""} == before, "this test changed the environment for those after it"
+
+
+@pytest.fixture(autouse=True)
 def one_thread():
     """Tests run on shared cores, and a sum's last bits depend on the number of threads."""
     import torch
