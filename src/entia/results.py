@@ -1,4 +1,4 @@
-"""Readouts and logs of an artefact's cells as one table: a row for each readout of each saved epoch."""
+"""Readouts and logs of a report's cells as one table: a row for each readout of each saved epoch."""
 
 # pandas' type stubs give every cell and column the union of all that it might hold.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
@@ -16,7 +16,7 @@ from entia import config
 from entia.artefacts import provenance
 from entia.config import Problem, Readout
 from entia.plan import Plan, Row
-from entia.planning import baselines, budgets
+from entia.planning import baselines, budgets, mistakes
 from entia.planning import columns as derived
 
 Log = list[dict[str, str]]
@@ -27,7 +27,7 @@ ARM = list(derived.ARM)
 def frame(
     plan: Plan, rows: tuple[Row, ...], readout: Callable[[Readout], Mapping[str, Any]], log: Callable[[Readout], Log]
 ) -> pd.DataFrame:
-    """One row for each (artefact row, saved epoch).
+    """One row for each (row of a report, saved epoch).
 
     Columns: `experiment`, `arm`, `readout` (its name); the config by dotted path (`views`, `projector.width`,
     `method.name`, `subset.fraction`, …, and `embed.*`, `probe.*`); `weight`, the method's orthogonality weight (Barlow
@@ -88,9 +88,8 @@ def diverged(rows: pd.DataFrame) -> str:
     if lost.empty:
         return ""
     named = [f"{cell} ({how})" for cell, how in zip(lost["cell"], lost["diverged_at"], strict=True)]
-    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     counted = "1 run diverged and counts" if len(named) == 1 else f"{len(named)} runs diverged and count"
-    return f"{counted} as missing: {', '.join(named[:3])}{more}"
+    return f"{counted} as missing: {mistakes.some(named, 3)}"
 
 
 def ended(rows: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +117,7 @@ def columns(stage: Readout) -> dict[str, Any]:
     }
     for prefix, part in parts.items():
         content = {name: value for name, value in msgspec.to_builtins(part).items() if name != "pretrain"}
-        flat |= _flat(content, prefix)
+        flat |= derived.leaves(content, prefix)
     return flat
 
 
@@ -126,13 +125,6 @@ def weight(pretrain: config.Pretrain) -> float:
     """The method's orthogonality weight as the papers sweep it; not a number where a method has none."""
     found = derived.weight(pretrain)
     return float("nan") if found is None else found
-
-
-def _flat(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in content.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _by_epoch(log: Log, saved: set[int]) -> dict[int, dict[str, Any]]:

@@ -17,17 +17,21 @@ from entia import results
 from entia.planning.columns import AXES
 from entia.reports import accuracies, reported
 
-READ_AS = (
-    "last epoch: a probe on the frozen encoder's embeddings of clean images; best epoch: the largest of the saved "
-    "epochs', chosen on the test split, as the papers' scripts tabulate it; online: the probe trained along"
-)
-"""What a table's columns of accuracy are."""
 TRIED = "settings tried"
-BUDGET = (
-    f"{TRIED}: how many learning rates and weights (or values of the column that says `best on`) a method's setting was "
-    "chosen from on held-out images, by a seed that is not judged; 1: not tuned"
-)
-"""What a table's column of tuning budgets is."""
+READ_AS = {
+    "last epoch %": "last epoch: a probe on the frozen encoder's embeddings of clean images",
+    "best epoch on test %": "best epoch: the largest of the saved epochs', chosen on the test split, as the papers' "
+    "scripts tabulate it",
+    "online, last %": "online: the probe trained along",
+    TRIED: f"{TRIED}: how many learning rates and weights (or values of the column that says `best on`) a method's "
+    "setting was chosen from on held-out images, by a seed that is not judged; 1: not tuned",
+}
+"""What a table's columns of accuracy are."""
+
+
+def read_as(table: pd.DataFrame) -> list[str]:
+    """What is to be said of the columns that a table has."""
+    return [said for name, said in READ_AS.items() if name in table]
 
 
 def accuracy(rows: pd.DataFrame, known: pd.DataFrame, pick: str = "") -> pd.DataFrame:
