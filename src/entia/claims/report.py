@@ -40,9 +40,13 @@ untrained encoder, or do not clear the raw pixels by 4 points, carry no ruling.
 """
 
 
-def independent() -> pd.DataFrame:
-    """Independent evidence, by claim."""
-    return pd.read_csv(INDEPENDENT, dtype=str, keep_default_na=False)
+def independent(column: str) -> dict[str, list[str]]:
+    """Independent evidence in words, by what it bears on: `claims`, or the `artefact` of a report's id."""
+    found: dict[str, list[str]] = {}
+    for row in pd.read_csv(INDEPENDENT, dtype=str, keep_default_na=False).to_dict("records"):
+        for name in str(row[column]).split():
+            found.setdefault(name, []).append(_said(row))
+    return found
 
 
 def render(verdicts: Sequence[Verdict], scale: str, lost: str = "", noise: Sequence[Noise] = ()) -> dict[str, str]:
@@ -50,7 +54,7 @@ def render(verdicts: Sequence[Verdict], scale: str, lost: str = "", noise: Seque
 
     `lost`: a note on the runs that diverged, which no claim was judged on. `noise`: from seed to seed.
     """
-    known, theory = _by_claim(independent()), checks()
+    known, theory = independent("claims"), checks()
     content = {
         "scale": scale,
         "claims": [_record(found, known) for found in verdicts],
@@ -63,14 +67,6 @@ def render(verdicts: Sequence[Verdict], scale: str, lost: str = "", noise: Seque
 
 Known = Mapping[str, list[str]]
 """What is known from others, in words, by claim."""
-
-
-def _by_claim(rows: pd.DataFrame) -> Known:
-    found: dict[str, list[str]] = {}
-    for row in rows.to_dict("records"):
-        for claim in str(row["claims"]).split():
-            found.setdefault(claim, []).append(_said(row))
-    return found
 
 
 def _said(row: Mapping[Any, Any]) -> str:
