@@ -3,7 +3,7 @@
 Which mutation of the code each test fails on (each was made once by hand):
 - the seeds' effects left in the residuals: `by_hand`, `a_constant_added_to_one_seed_changes_nothing`
 - arms counted once an experiment: `a_cell_that_experiments_share_counts_once`
-- the pooled variance alone (d₀ infinite): `by_hand`, and the simulated kin and 1-and-3 noise
+- the pooled variance alone (d₀ infinite): `by_hand`, and the simulated studies whose sds are eightfold apart, and kin
 - no division over parts (the refutations' level): `claims_of_several_parts`, `test_judging`
 - the level not halved for two ends: `test_judging`
 - the best baseline alone: `test_judging`

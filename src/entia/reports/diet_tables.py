@@ -26,7 +26,7 @@ READ_AS = {
     TRIED: f"{TRIED}: how many learning rates and weights (or values of the column that says `best on`) a method's "
     "setting was chosen from on held-out images, by a seed that is not judged; 1: not tuned",
 }
-"""What a table's columns of accuracy are."""
+"""What a table's columns of accuracy and of tuning are."""
 
 
 def read_as(table: pd.DataFrame) -> list[str]:
