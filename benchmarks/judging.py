@@ -7,22 +7,26 @@ Model: accuracy[arm, seed] = mean[arm] + effect of the seed (sd 1.2 points) + no
 """
 
 import argparse
+import functools
 import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from entia.claims import judging
+from entia.claims import judging, pooling
 from entia.claims.judging import ERROR, SUPPORTED, above, one
 from entia.claims.pooling import Sample, contrast
 from entia.claims.study import POINTS, Study
 
-KINDS = ("equal", "0.5 to 4", "1 and 3", "kin")
-"""Noise of one sd; of sds eightfold apart that no stratum knows of; two methods of sd 1 and 3; and the arms of a method
-in fours that share half of their variance in a seed."""
+KINDS = ("equal", "0.5 to 4", "1 and 3", "kin", "recorded")
+"""Noise of one sd; of sds eightfold apart that no stratum knows of; two methods of sd 1 and 3; the arms of a method in
+fours that share half of their variance in a seed; and what the recorded laptop study left, resampled by method."""
+RECORDED = Path(__file__).with_name("laptop_seeds.csv")
+"""Last-epoch test accuracy of each arm of the recorded laptop study that two judged seeds ran, by seed."""
 SEED_SD, SD = 1.2, 1.5
 AT_ONCE = 50
 """Studies in a frame."""
@@ -43,6 +47,9 @@ class Rates:
 
 def noise(kind: str, arms: int, seeds: int, generator: np.random.Generator) -> np.ndarray:
     """Noise in points, by arm and seed."""
+    if kind == "recorded":
+        pools = [residuals()[method] for method in methods(kind, arms)]
+        return np.array([generator.choice(pool, seeds) * generator.choice([-1, 1], seeds) for pool in pools])
     drawn = generator.standard_normal((arms, seeds))
     if kind == "kin":
         shared = np.repeat(generator.standard_normal((-(-arms // 4), seeds)), 4, axis=0)[:arms]
@@ -52,6 +59,29 @@ def noise(kind: str, arms: int, seeds: int, generator: np.random.Generator) -> n
     if kind == "1 and 3":
         return drawn * np.where(np.arange(arms) < arms // 2, 1.0, 3.0)[:, None]
     return drawn * SD
+
+
+@functools.cache
+def residuals() -> dict[str, np.ndarray]:
+    """The sizes, in points, of the recorded arms' residuals, by method; only methods of four arms or more.
+
+    A residual is what is left of an arm's accuracy once its mean and each seed's effect in its protocol are taken out,
+    over the root of its degrees of freedom, so that its square has the noise's variance for a mean.
+    """
+    found: dict[str, list[float]] = {}
+    for _, part in pd.read_csv(RECORDED).groupby("protocol"):
+        table = 100 * part.pivot_table(index=["method", "arm"], columns="seed", values="accuracy")
+        squares, freedom = pooling.residuals(table.to_numpy())
+        for (method, _), square, free in zip(table.index, squares, freedom, strict=True):
+            if free > 0:
+                found.setdefault(method, []).append(float(np.sqrt(square / free)))
+    return {method: np.array(sizes) for method, sizes in found.items() if len(sizes) > 3}
+
+
+def methods(kind: str, arms: int) -> np.ndarray:
+    """Each arm's method: halves of two, or shares of the recorded ones."""
+    names = sorted(residuals()) if kind == "recorded" else ["first", "second"]
+    return np.repeat(names, -(-arms // len(names)))[:arms]
 
 
 def frame(kind: str, arms: int, seeds: int, generator: np.random.Generator, studies: int = 1) -> pd.DataFrame:
@@ -70,7 +100,7 @@ def frame(kind: str, arms: int, seeds: int, generator: np.random.Generator, stud
         "subset.dataset": [f"made up {each}" for each in of],
         "encoder.name": "none",
         "projector.width": arm,
-        "method.name": np.where(arm < arms // 2, "first", "second"),
+        "method.name": methods(kind, arms)[arm],
         "weight": np.nan,
         "minutes": 1.0,
         "accuracy": y.ravel() / 100,

@@ -158,7 +158,9 @@ def test_what_this_scale_does_not_have_is_not_judged_here_and_says_what_would(cl
     found = judged(claim, planted, scale="photos")
     assert found.verdict == "not judged here"
     assert why in str([reading.note for reading in found.readings])
-    assert "The paper scale has what the claim speaks of" in report._section(found, [])
+    section = report._section(found, [])
+    said = section[section.index("Not judged at photos scale: ") :]
+    assert why in said and f"`scale: paper` has what it takes: {found.needs}" in said and found.needs
 
 
 def test_a_claim_that_names_two_data_sets_says_which_was_tested():
@@ -466,7 +468,17 @@ def test_params_yaml_plans_what_every_claim_measures_at_paper_scale():
         if reading.decides and reading.effect is None
     }
     assert unmeasured == set()
-    assert {one.claim for one in found if one.verdict == "not judged here"} <= {"DIET-H6"}
+    assert "not judged here" not in {one.verdict for one in found}  # as the report says of the scale that would judge
+
+
+@pytest.mark.parametrize("scale", plan.SCALES)
+def test_what_a_scale_does_not_judge_says_why_and_what_would(scale: str):
+    made = report.render([*planned_verdicts(scale).values()], scale)
+    for found, line in zip(planned_verdicts(scale).values(), made["md"].splitlines()[8:], strict=False):
+        said = made["md"].split(f"## {found.claim}: ")[1].split("\n## ")[0]
+        absent = found.verdict == "not judged here"
+        assert (f"Not judged at {scale} scale: " in said) == ("to be judged at `scale: paper`" in line) == absent
+        assert "scale: . " not in said
 
 
 def test_the_papers_selected_weights_stand_in_the_paper_grid_of_views_and_data():

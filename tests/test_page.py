@@ -7,6 +7,7 @@ from test_tables import run
 
 from entia import plan
 from entia.artefacts import redrawing
+from entia.claims import report
 from entia.config import Problem
 from entia.plan import Report
 from entia.reports import draw, page, plots, tables, views
@@ -44,6 +45,18 @@ def test_what_was_not_drawn_is_named_with_its_log_and_costs_nothing_else(found):
         assert log in text
     assert f"tables/{table}.csv" not in text and f"figures/{figure}.png" not in text
     assert text.count("<h2") == whole.count("<h2")
+
+
+def test_independent_evidence_stands_beside_the_drawing_that_it_bears_on_and_is_never_called_the_papers(found):
+    text = page.html(found, *drawn(found), TABLE)
+    sections = {part.split('"', 1)[0]: part for part in text.split('<h2 id="')[1:]}
+    rows = pd.read_csv(report.INDEPENDENT, dtype=str, keep_default_na=False)
+    assert rows[["quantity", "value", "source"]].ne("").all(axis=None)
+    known = rows[rows["artefact"].isin(found.reports)].groupby("artefact")["value"].apply(list).to_dict()
+    assert {name for name, part in sections.items() if "Independent evidence" in part} == set(known)
+    for name, values in known.items():
+        listed = sections[name].split("Independent evidence, not the papers")[1]
+        assert all(f": {value}" in listed for value in values) and "the papers report" not in listed
 
 
 ACCOUNTING = Report(title="A & B", table="accounting", experiments=("x",))

@@ -3,7 +3,7 @@
 Which mutation of the code each test fails on (each was made once by hand):
 - the seeds' effects left in the residuals: `by_hand`, `a_constant_added_to_one_seed_changes_nothing`
 - arms counted once an experiment: `a_cell_that_experiments_share_counts_once`
-- the pooled variance alone (d₀ infinite): `by_hand`, and the simulated kin and 1-and-3 noise
+- the pooled variance alone (d₀ infinite): `by_hand`, and the simulated studies whose sds are eightfold apart, and kin
 - no division over parts (the refutations' level): `claims_of_several_parts`, `test_judging`
 - the level not halved for two ends: `test_judging`
 - the best baseline alone: `test_judging`
@@ -189,10 +189,28 @@ def test_simulated_studies_rule_wrongly_and_cover_as_they_say(kind: str, seeds: 
     assert list(simulated.wrong(kind, found, 0.65 if (kind, seeds) == ("equal", 2) else 0.0)) == []
 
 
+@pytest.mark.parametrize("kind", ["equal", "recorded"])
 @pytest.mark.parametrize(("parts", "at_edge"), [(2, 1), (2, 2), (3, 1), (3, 3)])
-def test_simulated_claims_of_several_parts_rule_wrongly_as_rarely(parts: int, at_edge: int):
-    found = simulated.of_parts("equal", 20, 2, CONTRASTS // 4, at_edge, parts)
-    assert list(simulated.wrong("equal", found)) == []
+def test_simulated_claims_of_several_parts_rule_wrongly_as_rarely(parts: int, at_edge: int, kind: str):
+    found = simulated.of_parts(kind, 20, 2, CONTRASTS // 4, at_edge, parts)
+    assert list(simulated.wrong(kind, found)) == []
+
+
+def test_what_is_resampled_are_the_recorded_studys_residuals_by_method():
+    """The five-epoch protocol by hand: seed 1 minus seed 0 of each arm, less their mean; its square is two variances."""
+    rows = pd.read_csv(simulated.RECORDED)
+    assert set(rows["seed"]) == {0, 1} and rows.groupby("arm")["seed"].count().eq(2).all()
+    part = rows[rows["protocol"] == "mnist5k|strided_resnet|32|5|64"].pivot_table(
+        index=["method", "arm"], columns="seed", values="accuracy"
+    )
+    apart = 100 * (part[1] - part[0])
+    residual = apart - apart.mean()
+    expected = residual.abs() / math.sqrt(2 * (1 - 1 / len(part)))
+    sizes = simulated.residuals()["barlow_twins"]
+    assert sorted(sizes) == pytest.approx(sorted(expected["barlow_twins"]))
+    drawn = simulated.noise("recorded", 20, 4, np.random.default_rng(0))
+    for method, noise in zip(simulated.methods("recorded", 20), drawn, strict=True):
+        assert np.isin(np.abs(noise).round(9), simulated.residuals()[method].round(9)).all()
 
 
 def test_the_simulation_measures_what_picking_arms_by_name_finds():

@@ -44,6 +44,7 @@ CLAIMS: tuple[Claim, ...] = (
                 decides=False,
             ),
         ),
+        needs="CIFAR-100, ResNet-101, 4,000 epochs or more with the online probe",
     ),
     Claim(
         "DIET-H2",
@@ -62,6 +63,7 @@ CLAIMS: tuple[Claim, ...] = (
                 decides=False,
             ),
         ),
+        needs="TinyImageNet, ResNeXt-50 (32 × 4d), 2,000 epochs or more with the online probe",
     ),
     Claim(
         "DIET-H3",
@@ -98,6 +100,7 @@ CLAIMS: tuple[Claim, ...] = (
                 steadier,
             ),
         ),
+        needs="DIET and a baseline at several batch sizes, under one rule for the learning rate",
     ),
     Claim(
         "DIET-H5",
@@ -129,6 +132,7 @@ CLAIMS: tuple[Claim, ...] = (
                 against_baselines("diet_medical", "diet", 1, is_medical, "medical images"),
             ),
         ),
+        needs="baselines on two architectures or more, on natural and on medical images",
     ),
     Claim(
         "DIET-H7",
@@ -143,6 +147,7 @@ CLAIMS: tuple[Claim, ...] = (
             Part("epochs to nine tenths of the final gain, DIET over SSL", above(1.0, "slower at all", "×"), slower),
             Part("smoothing 0.8 minus the least, equal epochs", BETTER, smoothing),
         ),
+        needs="DIET at several levels of augmentation and of smoothing, and a baseline beside it",
     ),
     Claim(
         "DIET-H8",
@@ -162,5 +167,6 @@ CLAIMS: tuple[Claim, ...] = (
             Part("RankMe, s-DIET minus SimCLR", HIGHER, rank_against("simclr")),
             Part("RankMe, s-DIET minus VICReg", HIGHER, rank_against("vicreg")),
         ),
+        needs="s-DIET beside its baselines, and at several batch sizes",
     ),
 )

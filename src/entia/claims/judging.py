@@ -190,8 +190,8 @@ class Claim:
     about: str
     parts: tuple[Part, ...]
     named: tuple[str, ...] = ()
-    judged_at: str = "paper"
-    """The scale that has what the claim speaks of."""
+    needs: str = ""
+    """What a scale must have to judge it, where that is not all that `about` says."""
 
 
 @dataclass(frozen=True)
@@ -219,8 +219,7 @@ class Reading:
     need: Need | None
     comparisons: tuple[tuple[str, float | None, float | None, float | None], ...] = ()
     cells: tuple[str, ...] = field(default=(), repr=False)
-    absent: bool = False
-    """Whether none of its runs is there at all."""
+    why_not_here: str = ""
 
 
 @dataclass(frozen=True)
@@ -235,7 +234,7 @@ class Verdict:
     turned: int
     readings: tuple[Reading, ...]
     named: tuple[str, ...] = ()
-    judged_at: str = "paper"
+    needs: str = ""
 
     @property
     def shown(self) -> Reading:
@@ -280,16 +279,15 @@ def verdict(claim: Claim, study: Study, at: float = ERROR, least: int | None = N
     deciding = sum(part.decides for part in claim.parts)
     found = tuple(_reading(part, study, at, deciding if part.decides else 1, least) for part in claim.parts)
     turned = [place for place, reading in enumerate(found) if reading.decides]
-    if all(found[place].absent for place in turned):  # then nothing is open here either
+    if all(found[place].why_not_here for place in turned):  # then nothing is open here either
         ruling = NOT_HERE
     else:
         ruling = _together([found[place].verdict for place in turned])
         turned = [place for place in turned if found[place].verdict == ruling]
     measured = [place for place in turned if found[place].effect is not None]
     place = (measured or turned)[0]
-    return Verdict(
-        claim.claim, claim.statement, claim.about, ruling, study.scale, place, found, claim.named, claim.judged_at
-    )
+    said = claim.claim, claim.statement, claim.about
+    return Verdict(*said, ruling, study.scale, place, found, claim.named, claim.needs or claim.about)
 
 
 def _together(rulings: Sequence[Ruling]) -> Ruling:
@@ -327,7 +325,7 @@ def _reading(part: Part, study: Study, at: float, parts: int, least: int | None)
         need=_need(criterion, found, at, refuted_at) if ruling == UNDECIDED and not barred else None,
         comparisons=tuple((each.name, *_numbers(each, at)) for each in found.comparisons),
         cells=found.cells,
-        absent=found.absent,
+        why_not_here=found.elsewhere or (found.note if found.absent else ""),
     )
 
 

@@ -280,6 +280,7 @@ CLAIMS: tuple[Claim, ...] = (
             Part("STL-10: the same", KEPT, _only_on(_half_on_stl10, "stl10")),
             Part("ImageNet-100: the same", KEPT, _only_on(_half_on_imagenet, "imagenet")),
         ),
+        needs="CIFAR-10, STL-10 and ImageNet-100",
     ),
     Claim(
         "MV-H8",
@@ -332,6 +333,7 @@ CLAIMS: tuple[Claim, ...] = (
                 best_weight_slope,
             ),
         ),
+        needs="a grid of weights at three widths or more, run by every judged seed",
     ),
     Claim(
         "MV-H11",
@@ -345,6 +347,7 @@ CLAIMS: tuple[Claim, ...] = (
             ),
         ),
         named=_SETS,
+        needs="four and eight views of a quarter of the images or less",
     ),
     Claim(
         "MV-H12",
@@ -357,5 +360,6 @@ CLAIMS: tuple[Claim, ...] = (
                 _can_be(difference("views_barlow_twins", _views(8), _views(4))),
             ),
         ),
+        needs="four and eight views of all the images, at equal epochs",
     ),
 )

@@ -9,13 +9,16 @@ import pandas as pd
 
 from entia import results
 from entia.claims.checks import Check, checks
-from entia.claims.judging import RULINGS, UNDECIDED, Reading, Verdict
+from entia.claims.judging import NOT_HERE, RULINGS, UNDECIDED, Reading, Verdict
 from entia.claims.pooling import Noise
 from entia.claims.power import MOST, Need
 from entia.system import home
 
 INDEPENDENT = home.REPORTED / "independent.csv"
 """What others than the papers' authors published on the same questions, a row a number, each with its source."""
+
+JUDGES_ALL = "paper"
+"""The scale that has what every claim speaks of."""
 
 NAMES = """
 MV stands for the two papers on many views and small projectors, DIET for the two on DIET and the one on s-DIET; H and a
@@ -37,9 +40,13 @@ untrained encoder, or do not clear the raw pixels by 4 points, carry no ruling.
 """
 
 
-def independent() -> pd.DataFrame:
-    """Independent evidence, by claim."""
-    return pd.read_csv(INDEPENDENT, dtype=str, keep_default_na=False)
+def independent(column: str) -> dict[str, list[str]]:
+    """Independent evidence in words, by what it bears on: `claims`, or the `artefact` of a report's id."""
+    found: dict[str, list[str]] = {}
+    for row in pd.read_csv(INDEPENDENT, dtype=str, keep_default_na=False).to_dict("records"):
+        for name in str(row[column]).split():
+            found.setdefault(name, []).append(_said(row))
+    return found
 
 
 def render(verdicts: Sequence[Verdict], scale: str, lost: str = "", noise: Sequence[Noise] = ()) -> dict[str, str]:
@@ -47,7 +54,7 @@ def render(verdicts: Sequence[Verdict], scale: str, lost: str = "", noise: Seque
 
     `lost`: a note on the runs that diverged, which no claim was judged on. `noise`: from seed to seed.
     """
-    known, theory = _by_claim(independent()), checks()
+    known, theory = independent("claims"), checks()
     content = {
         "scale": scale,
         "claims": [_record(found, known) for found in verdicts],
@@ -60,14 +67,6 @@ def render(verdicts: Sequence[Verdict], scale: str, lost: str = "", noise: Seque
 
 Known = Mapping[str, list[str]]
 """What is known from others, in words, by claim."""
-
-
-def _by_claim(rows: pd.DataFrame) -> Known:
-    found: dict[str, list[str]] = {}
-    for row in rows.to_dict("records"):
-        for claim in str(row["claims"]).split():
-            found.setdefault(claim, []).append(_said(row))
-    return found
 
 
 def _said(row: Mapping[Any, Any]) -> str:
@@ -83,6 +82,7 @@ def _record(found: Verdict, known: Known) -> dict[str, Any]:
     names = ("criterion", "effect", "low", "high", "unit", "confidence", "seeds", "data")
     cells = sorted({cell for reading in found.readings for cell in reading.cells})
     more = {"turned": found.shown.what, "cells": cells, "independent": known.get(found.claim, [])}
+    more |= {"judged_at": JUDGES_ALL}
     return asdict(found) | {name: shown[name] for name in names} | more
 
 
@@ -119,7 +119,8 @@ def _row(found: Verdict, known: Known) -> tuple[str, ...]:
     effect = f"{shown.what}{_on(shown)}: {_effect(shown)}" + "; ruled on nothing, see below" * shown.barred
     seeds = f"{shown.seeds} {shown.counted}" if shown.seeds and shown.counted != "seeds" else str(shown.seeds or "none")
     others = f"{len(known[found.claim])}, see below" if found.claim in known else "none known"
-    return (statement, found.verdict, effect, shown.criterion, seeds, shown.data or shown.note, others)
+    data = (shown.data or shown.note) + f"; to be judged at `scale: {JUDGES_ALL}`" * (found.verdict == NOT_HERE)
+    return (statement, found.verdict, effect, shown.criterion, seeds, data, others)
 
 
 def _section(found: Verdict, known: Sequence[str]) -> str:
@@ -127,11 +128,19 @@ def _section(found: Verdict, known: Sequence[str]) -> str:
     said = [f"{found.statement}. Claimed of: {found.about}.{_tested(found)}", parts]
     if found.verdict == UNDECIDED:
         said.append(_needed(found))
-    if found.verdict == "not judged here":
-        said.append(f"The {found.judged_at} scale has what the claim speaks of.")
+    if found.verdict == NOT_HERE:
+        said.append(_elsewhere(found))
     if known:
         said.append("Independent evidence, not the papers' own:\n" + "\n".join(f"- {text}" for text in known))
     return f"## {found.claim}: {found.verdict}\n\n" + "\n\n".join(said)
+
+
+def _elsewhere(found: Verdict) -> str:
+    """Why a claim is not judged at this scale, which one would judge it, and on what."""
+    why = dict.fromkeys(each.why_not_here for each in found.readings if each.decides and each.why_not_here)
+    return (
+        f"Not judged at {found.scale} scale: {'; '.join(why)}. `scale: {JUDGES_ALL}` has what it takes: {found.needs}."
+    )
 
 
 def _tested(found: Verdict) -> str:

@@ -1,9 +1,10 @@
 """index.html: all tables and figures on one page, with nothing fetched from elsewhere."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape, unescape
 
+from entia.claims.report import independent
 from entia.plan import Plan, Report
 
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -27,7 +28,11 @@ def html(
     names the log. `speed` is the benchmarks' table, empty where none has run, and `benchmarks` the way from the page to
     their folder. `note` says where the cells were made, if not here.
     """
-    parts = [_drawn(a, report, tables.get(a), figures.get(a)) for a, report in plan.reports.items()]
+    others = independent("artefact")
+    parts = [
+        _drawn(a, report, tables.get(a), figures.get(a)) + _beside(others.get(a, []))
+        for a, report in plan.reports.items()
+    ]
     if plan.absent:
         parts.append(_left_out(plan))
     if speed:
@@ -48,6 +53,13 @@ def _drawn(report_id: str, report: Report, table: str | None, note: str | None) 
     if note is not None:
         return _figure(report_id, report.title, note)
     return _undrawn(report_id, report.title, f"{'table' if report.table else 'figure'}/{report_id}")
+
+
+def _beside(others: Sequence[str]) -> str:
+    """What others than the papers' authors found on the same question, folded away."""
+    listed = "".join(f"<li>{escape(text)}</li>" for text in others)
+    head = f"Independent evidence, not the papers' own: {len(others)} number{'s' * (len(others) > 1)}"
+    return f'<details class="note"><summary>{head}</summary>\n<ul>{listed}</ul></details>\n' if others else ""
 
 
 def _left_out(plan: Plan) -> str:
