@@ -16,7 +16,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-
 Found = TypeVar("Found")
 
 
@@ -31,7 +30,7 @@ class Processes:
     count: int = 1
 
     def share(self, images: int) -> slice:
-        """The part of a batch that is this process's: parts of one batch differ by one image at most, and stand in order."""
+        """The part of a batch that is this process's: parts stand in order, and differ by one image at most."""
         return slice(self.rank * images // self.count, (self.rank + 1) * images // self.count)
 
     def whole(self, own: Float[Tensor, "views share dim"], images: int) -> Float[Tensor, "views batch dim"]:
