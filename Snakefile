@@ -101,7 +101,7 @@ onerror:
         job.rule.name in drawings for job in workflow.dag.finished_jobs
     ):
         undrawn = [
-            job.wildcards.get("artefact", "claims")
+            job.wildcards.get("report_id", "claims")
             for job in left
             if job.rule.name in drawings
         ]

@@ -1,5 +1,6 @@
 """Slow, obvious restatements: loops over pairs, images and features, each line a line of the paper or of the code."""
 
+import math
 from collections.abc import Callable
 from itertools import combinations
 
@@ -92,3 +93,16 @@ def reformulated(z: Tensor, weight: float) -> Tensor:
     distance = torch.stack([(v - mean).square().sum(1).mean() for v in z]).mean()
     moment = torch.stack([torch.outer(row, row) for row in mean]).mean(0)
     return distance + weight * (moment - torch.eye(len(moment), dtype=z.dtype)).square().sum()
+
+
+def logit_gap(smoothing: float, count: int, size: int = 1) -> float:
+    """How far an own index's logit lies above another's at `theory.floor`: log(1 + N (1 − a)/(a size)), in nats.
+
+    Infinite without smoothing: the floor is then approached and never reached.
+    """
+    return math.log1p(count * (1 - smoothing) / (smoothing * size)) if smoothing else math.inf
+
+
+def parameters_count(module: torch.nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

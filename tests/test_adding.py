@@ -17,7 +17,8 @@ PAGE = (ROOT / "docs/adding.md").read_text()
 SECTIONS = {text.split(" (")[0]: text for text in PAGE.split("\n## ")[1:]}
 RUN = """
 from pathlib import Path
-from entia import cli, plan, stages
+from entia import plan, stages
+from entia.reports import files
 from entia.artefacts import store
 found = plan.load("params.yaml")
 for kind in ("subset", "pretrain", "embed", "readout"):
@@ -29,7 +30,7 @@ for row in rows:
     (metrics,) = store.read_json(store.path(Path("data"), row))["metrics"].values()
     assert metrics["accuracy"] > 0.9, metrics
 for name in found.reports:
-    cli._draw(found, name)
+    files.write(found, name)
 """
 
 

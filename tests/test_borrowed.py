@@ -21,10 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_workflow import ENVIRONMENT, change, interruptible, jobs, make_study, refused, run
 
-from entia import cli, config, plan, stages
+from entia import config, plan, stages
 from entia.artefacts import adopted, archive, check
 from entia.config import Problem
 from entia.planning import baselines
+from entia.reports import files
 from entia.running import borrowed, crew, pace
 
 SCALE = "gpu_minutes"
@@ -567,8 +568,8 @@ def test_whatever_part_of_the_cells_came_home_is_drawn(count, tmp_path, monkeypa
     assert sum(name in there.rows for name in there.reports) == len(there.reports)
     for artefact, report in there.reports.items():
         if report.experiments:  # the others draw nothing that was trained
-            cli._draw(there, artefact)
-    cli._judge(there)
+            files.write(there, artefact)
+    files.judge(there)
     assert (tmp_path / f"reports/{SCALE}/claims.md").exists()
     assert {config.name(cell) for cell in cells if not baselines.is_one(cell)} == {
         cell for artefact in there.reports for cell in there.cells(artefact)

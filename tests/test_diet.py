@@ -166,6 +166,15 @@ def test_tables_are_rendered_with_the_best_epochs_spread_beside_the_best():
     assert shown.iloc[0][["last epoch %", "best epoch on test %"]].tolist() == ["60.5 ± 0.7", "80.5 ± 0.7"]
 
 
+def test_columns_without_a_value_are_left_out_and_nothing_is_said_of_them():
+    report = Report(title="t", table="diet_accuracy")
+    bare = draw.table(report, trained([60]), "laptop", "X")
+    assert not any(name in text for text in bare.values() for name in ("best epoch", "online", ", sd", "–"))
+    assert "last epoch: a probe" in bare["md"]
+    full = draw.table(report, runs(peaked(), peaked(1)), "laptop", "X")["md"]
+    assert "best epoch: the largest" in full and "online: the probe" in full
+
+
 # --- loss against accuracy ----------------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ WRONG = {
         "reports.R.options.show: 'eror' is not one of accuracy, error; did you mean error?",
     ),
     "an option's kind": ({"options": {"named": 3}}, "reports.R.options.named: 3 is not str"),
-    "a column that no run has": ({"options": {"named": "armm"}}, "reports.R: accounting: options.named: 'armm' is no column"),
+    "a column that no run has": ({"options": {"named": "armm"}}, "reports.R: accounting: options.named: 'armm' is not a column"),
     "arms that it does not know": ({"table": "width_table"}, "reports.R: width_table: runs are of arm ''"),
     "a baseline that was not run": (
         {"table": "differences", "options": {"baseline": "pairs"}},

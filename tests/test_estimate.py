@@ -1,6 +1,7 @@
 """Estimates: exact on what was measured, in proportion elsewhere, never silently another machine's."""
 
 import re
+import time
 
 import msgspec
 import pytest
@@ -135,7 +136,7 @@ def test_runs_that_ended_on_the_calibrated_machine_count_before_its_calibration(
     assert [known.cell for known in estimate.finished(laptop.pretrains.values(), tmp_path, "Abacus")] == [first]
     found = overview.of_machine(calibration, laptop, tmp_path)
     assert found.training(first) == pytest.approx(70) and found.like(first).peak_mib == 7
-    text = overview.artefacts(laptop, tmp_path, calibration, "")
+    text = overview.reports(laptop, tmp_path, calibration, "")
     assert f"from 1 cells trained on this machine and a few steps of {len(calibration.known)}" in text
 
 
@@ -188,7 +189,7 @@ def test_another_machines_calibration_is_used_only_when_asked_for(tmp_path, lapt
     found, about = overview.calibration(file, file)
     assert found is not None and about.startswith("times on Abacus, no GPU")
     file.write_text("{}")
-    with pytest.raises(config.Problem, match="is no calibration of this version"):
+    with pytest.raises(config.Problem, match="not a calibration of this version"):
         overview.calibration(file, file)
 
 
@@ -203,7 +204,7 @@ def test_a_calibration_that_cannot_be_read_is_not_called_another_versions(tmp_pa
 def test_a_calibration_by_the_real_command_foretells_a_training_within_a_factor(tmp_path):
     folder = make_study(tmp_path)
     assert "no times: `entia calibrate`" in run(folder, "entia", "plan").stdout
-    run(folder, "entia", "calibrate", "--seconds", "30", "--at-once", "1")
+    assert "images a second; " in run(folder, "entia", "calibrate", "--seconds", "10", "--at-once", "1").stderr
     found = estimate.load(folder / "data/calibration.json")
     study = plan.load(folder / "params.yaml")
     assert overview.is_here(found) and found.start["job"] < found.start["pretrain"]
@@ -218,14 +219,33 @@ def test_a_calibration_by_the_real_command_foretells_a_training_within_a_factor(
     assert 1 / 8 < of(found).training(one) / took < 8
 
 
+def test_a_calibration_tells_its_progress_and_begins_no_cell_after_its_time(laptop, capsys):
+    cells = calibrate.unlike(laptop)
+    _, found = calibrate._measure(cells, time.time() - 1, True)
+    assert [known.cell for known in found] == cells[:1]
+    rate, left = re.fullmatch(
+        rf"cell 1 of {len(cells)}: ([\d,]+) images a second; (\d+) s left\n", capsys.readouterr().err
+    ).groups()
+    assert int(rate.replace(",", "")) > 0 and left == "0"
+    calibrate._measure(cells[:1], time.time() - 1, False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_calibration_of_no_cell_is_not_said_to_give_times(tmp_path, laptop):
+    file = tmp_path / "calibration.json"
+    file.write_bytes(msgspec.json.encode(measured(laptop, count=0)))
+    found, about = overview.calibration(file, file)
+    assert found is None and about.startswith(f"no times: {file} measured no cell's speed")
+
+
 @pytest.mark.parametrize("change", [{"start": {"subset": 1.0}}, {"places": 0}])
 def test_a_calibration_that_lacks_what_plan_needs_is_refused_with_the_remedy(change, tmp_path, laptop):
     body = msgspec.to_builtins(measured(laptop, count=1)) | change
     (tmp_path / "calibration.json").write_bytes(msgspec.json.encode(body))
-    with pytest.raises(config.Problem, match="is no calibration of this version .*`entia calibrate` makes it anew"):
+    with pytest.raises(config.Problem, match="not a calibration of this version .*`entia calibrate` makes it anew"):
         estimate.load(tmp_path / "calibration.json")
 
 
 def test_a_calibration_that_tried_no_cell_still_plans(tmp_path, laptop):
-    text = overview.artefacts(laptop, tmp_path, measured(laptop, count=0), "")
+    text = overview.reports(laptop, tmp_path, measured(laptop, count=0), "")
     assert "a few steps of 0" in text

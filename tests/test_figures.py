@@ -122,6 +122,14 @@ def test_sample_efficiency_says_that_view_images_are_equal():
     assert [tick.get_text() for tick in right.get_xticklabels()] == ["2 views\n100 %", "4 views\n50 %"]
 
 
+def test_no_legend_of_a_frontier_lies_over_the_points():
+    figure = views.pareto(arms())
+    axes, key = figure.axes
+    figure.canvas.draw()
+    assert axes.get_legend() is None
+    assert not key.get_legend().get_window_extent().overlaps(axes.get_window_extent())
+
+
 def test_pareto_draws_a_frontier_for_two_views_and_one_for_more():
     found = lines(views.pareto(arms()).axes[0])
     two, more = found["frontier of 2 views"], found["frontier of more views"]

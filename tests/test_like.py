@@ -43,6 +43,18 @@ def refused(experiments: object, folder: Path, named: object = None, **changed: 
     return str(found.value).splitlines()
 
 
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("like", ["gone", ["twins", "gone"]])
+def test_a_block_that_is_like_one_that_is_left_out_is_refused(like, named, tmp_path):
+    twins, gone = RAW["scales"]["laptop"]["experiments"]["twins"], {"gone": []}
+    experiments = {"twins": twins, "again": [{"like": like}]} | ({} if named else gone)
+    (line,) = refused(experiments, tmp_path, gone if named else None)
+    assert re.search(
+        r"line \d+: experiments.again\[0\].like: gone: is \[\], .*so nothing would be run; give gone", line
+    )
+    assert of({"twins": twins, **gone}, tmp_path).experiments["gone"] == ()
+
+
 # --- blocks --------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import sys
 from types import ModuleType
 
 import pytest
+import reference
 import torch
 from torch import Tensor, nn
 
@@ -79,7 +80,7 @@ def test_a_resnet_has_the_published_width_and_number_of_weights(name: str, model
     model = on_meta(config.Encoder(name=name, stem="imagenet"), SMALL, 3, 64)  # pyright: ignore[reportArgumentType]
     assert model.features == (512 if name in ("resnet18", "resnet34") else 2048)
     classifier = (model.features + 1) * len(published["categories"])
-    assert nets.parameters_count(model.encoder) == published["num_params"] - classifier
+    assert reference.parameters_count(model.encoder) == published["num_params"] - classifier
     assert model(torch.empty(2, 3, 64, 64, device="meta"))[0].shape == (2, model.features)
 
 
@@ -200,7 +201,7 @@ def test_an_encoder_is_torchvisions_without_its_last_linear_layer(name: str, mod
     published = models.get_model_weights(name).IMAGENET1K_V1.meta
     model = on_meta(config.Encoder(name=name, stem="imagenet"), SMALL, 3, 224)  # pyright: ignore[reportArgumentType]
     assert model.features == OTHERS[name]
-    assert nets.parameters_count(model.encoder) == published["num_params"] - 1000 * (OTHERS[name] + 1)
+    assert reference.parameters_count(model.encoder) == published["num_params"] - 1000 * (OTHERS[name] + 1)
     assert model(torch.empty(2, 3, 224, 224, device="meta"))[0].shape == (2, OTHERS[name])
 
 
@@ -231,7 +232,7 @@ def test_a_mixer_has_its_depth_and_at_most_256_patches(
     encoder = config.Encoder(name=f"mlp_mixer_{depth}", stem="imagenet")  # pyright: ignore[reportArgumentType]
     model = on_meta(encoder, SMALL, channels, side)
     assert model.features == 512
-    assert nets.parameters_count(model.encoder) == mixer_parameters(depth, patch, patches, channels)
+    assert reference.parameters_count(model.encoder) == mixer_parameters(depth, patch, patches, channels)
     assert model(torch.empty(2, channels, side, side, device="meta"))[0].shape == (2, 512)
 
 
@@ -303,7 +304,7 @@ def test_a_projector_has_depth_linear_layers_of_one_width(width: int, depth: int
     model = on_meta(NARROW, config.Projector(width=width, depth=depth), 3, 16)
     hidden = depth - 1
     count = 32 * width + hidden * width * width + hidden * 2 * width + width  # weights, batch-norms, the last bias
-    assert nets.parameters_count(model.projector) == count
+    assert reference.parameters_count(model.projector) == count
     assert model(torch.empty(5, 3, 16, 16, device="meta"))[1].shape == (5, width)
 
 

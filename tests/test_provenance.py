@@ -55,6 +55,10 @@ PROBES = {"ridge": Ridge(), "logistic": Logistic(), "adam": AdamProbe(epochs=2),
 MNIST = Subset(dataset="mnist5k", limit=100)
 
 
+FILES = ("food101", "aircraft", "dtd", "pets", "flowers102", "tinyimagenet", "cub200")
+"""Data sets of image files, which are decoded as a folder's are."""
+
+
 def small(**fields) -> Pretrain:
     """A cell that trains in an instant."""
     given = {"subset": MNIST, "projector": Projector(width=8), "batch": 16, "views": 2, "epochs": 1}
@@ -165,7 +169,12 @@ def test_comments_docstrings_and_formatting_do_not_count(before, source):
         ("datasets/__init__", "reader = datasets.CIFAR10 if", "reader = None if", ("subset cifar",)),
         ("datasets/__init__", "def _generator(seed: int", "def _generator(seed: float", ("subset",)),
         ("datasets/folders", "SYSTEM = frozenset(", "SYSTEM = frozenset() or frozenset(", ("subset folder",)),
-        ("datasets/pictures", "def decode(content: bytes, side", "def decode(content: bytes, size", ("subset folder",)),
+        (
+            "datasets/pictures",
+            "def decode(content: bytes, side",
+            "def decode(content: bytes, size",
+            ("subset folder", *(f"subset {name}" for name in FILES)),
+        ),
     ],
 )
 def test_an_edit_changes_what_uses_it_and_nothing_else(before, module, old, new, those, source):
@@ -198,10 +207,8 @@ def test_a_new_reader_packs_no_other_data_set_again(before, source):
         assert changed(before, *edits) == set()
 
 
-def test_a_reader_that_was_missing_packs_its_own_data_set_alone(before, source):
-    found = changed(
-        before, (source / "datasets/__init__.py", 'raise Problem("stl10: has no', 'return _stl10(raw, "stl10: has no')
-    )
+def test_an_edit_of_a_reader_packs_its_own_data_set_alone(before, source):
+    found = changed(before, (source / "datasets/__init__.py", 'or "labelled", raw, side)', 'or "all", raw, side)'))
     assert found & set(STAGES) == {"subset stl10"}
 
 

@@ -232,3 +232,33 @@ def test_the_commit_is_that_of_the_code_and_no_other_repositorys(tmp_path, monke
     assert home.commit() == (commit, True)
     monkeypatch.setattr(home, "HOME", tmp_path / "src/entia")  # as an installed package inside somebody's repository
     assert home.commit() == ("", False)
+
+
+# --- what is asked of a file that is not there ------------------------------------------------------------------------
+
+
+def test_an_empty_name_is_refused_and_no_working_folder_becomes_a_study(tmp_path):
+    for command in (
+        ["study", ""],
+        ["study", " "],
+        ["why", ""],
+        ["run", "--archive", ""],
+        ["plan", "--calibration", ""],
+    ):
+        found = entia(tmp_path, *command, site=ROOT / "src", check=False)
+        assert "an empty text names nothing" in found
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_missing_file_is_said_to_be_made_by_what_makes_it_and_by_nothing_else(tmp_path):
+    def shown(name: str) -> str:
+        return entia(tmp_path, "show", name, site=ROOT / "src", check=False)
+
+    assert "x.json: missing; nothing in " in shown("x.json")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    name = next(iter(plan.load(ROOT / "params.yaml", "gpu_hour").readouts))
+    assert (
+        f"with `scale: gpu_hour` in params.yaml, `snakemake --cores all data/readouts/{name}.json` makes it"
+        in shown(f"data/readouts/{name}.json")
+    )
+    assert "missing; nothing in " in shown(f"{name}.json")

@@ -124,7 +124,7 @@ def test_minutes_of_two_machines_are_left_out_and_all_else_is_as_it_was(name):
     )
     timed = [column for column in one if column in ("minutes", "sd", "× sooner than baseline")]
     timed = [column for column in timed if name == "time_to_target" or column == "minutes"]  # sd of accuracy
-    assert one["minutes"].notna().any() and two[timed].isna().all(axis=None)
+    assert one["minutes"].notna().any() and not {*timed} & {*two}  # a column without a value is left out
     rest = [column for column in one if column not in (*timed, "conditions")]
     pd.testing.assert_frame_equal(one[rest], two[rest])
     said = "no minutes: cells were trained on 2 machines (first; second), whose times cannot be compared"

@@ -8,14 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_config import cell
 from test_provenance import edit, source  # noqa: F401
 from test_workflow import ENVIRONMENT, make_study
 
 from entia import config, plan, stages
-from entia.artefacts import adopted, provenance, redrawing, store
+from entia.artefacts import adopted, nearest, provenance, redrawing, store
 from entia.artefacts.why import CURRENT, Why
-from entia.config import BarlowTwins, Readout, VICReg
+from entia.config import BYOL, BarlowTwins, Diet, MoCo, Readout, SimCLR, VICReg
 
 DATA = Path("data")
 
@@ -98,6 +102,26 @@ def test_a_change_of_a_field_is_named_with_both_values_beside_the_nearest_run(st
     assert f"{path(last)}: field epochs: 1 → 2 (of the nearest that lies there, {config.name(before[0])})" in lines
     assert sum(": field " in line for line in lines) == 1
     assert asked(config.name(subset)) == [f"{path(subset)}: {CURRENT}"]
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_replaced_method_or_probe_is_named_alone_and_its_own_fields_are_not(data):
+    kinds = [BarlowTwins(weight=0.1), VICReg(), SimCLR(), Diet(), MoCo(), BYOL()]
+    one, other = data.draw(st.permutations(kinds))[:2]
+    before, now = (nearest._fields(cell(method=method)) for method in (one, other))
+    assert nearest.differences(*nearest._renamed(before, now)) == [
+        f"method.name: {before['method.name']!r} → {now['method.name']!r}"
+    ]
+    before, now = nearest._fields(cell(method=one)), nearest._fields(cell(method=one, epochs=99))
+    assert nearest._renamed(before, now) == (before, now)
+
+
+def test_a_change_of_method_is_one_line_beside_the_nearest_run(study):
+    one = next(of for of in plan.load("params.yaml").pretrains.values() if isinstance(of.method, BarlowTwins))
+    other = msgspec.structs.replace(one, method=SimCLR())
+    (field,) = nearest.nearest(DATA, other)[1]
+    assert field.startswith("method.name: ") and field.endswith(" → 'simclr'")
 
 
 def test_a_subsets_field_is_named_once_though_two_subsets_have_it(study):

@@ -22,7 +22,8 @@ class DataSet(NamedTuple):
     source: str
     licence: str
     accessed: str
-    """When source, licence and files were looked at."""
+    """When source, licence and files were looked at; never, where it is empty: then torchvision or its archive's own
+    description, as generally known, is the source."""
     files: Mapping[str, str | None] = {}
     """MD5 (None: none is published) of each file by its path in `package`, else below data/raw; in reading order."""
     package: str = ""
@@ -92,13 +93,21 @@ CIFAR100 = DataSet(
     archive=("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
 )  # fmt: skip
 STL10 = DataSet(
-    train=105_000, test=8_000, classes=10, channels=3, side=96,
+    train=5_000, test=8_000, classes=10, channels=3, side=96,
     version="binary version",
     source="http://ai.stanford.edu/~acoates/stl10/",
     licence="not looked up",
     accessed="",
+    files={
+        "stl10_binary/train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
+        "stl10_binary/train_y.bin": "5a34089d4802c674881badbb80307741",
+        "stl10_binary/unlabeled_X.bin": "5242ba1fed5e4be9e1e742405eb56ca4",
+        "stl10_binary/test_X.bin": "7f263ba9f9e0b06b93213547f721ac82",
+        "stl10_binary/test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
+    },
+    archive=("stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb"),
+    names=("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"),
 )  # fmt: skip
-"""Planned, and not read yet: it pretrains on unlabelled images."""
 PNEUMONIAMNIST = DataSet(
     train=5_232, test=624, classes=2, channels=1, side=28,
     version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="CC BY 4.0", accessed="2026-11-24",
@@ -120,6 +129,62 @@ BLOODMNIST = DataSet(
     version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="not looked up", accessed="2026-11-24",
     files={"bloodmnist.npz": None},
 )  # fmt: skip
+FOOD101 = DataSet(
+    train=75_750, test=25_250, classes=101, channels=3, side=224,
+    version="1.0",
+    source="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+    licence="not looked up", accessed="",
+    files={"food-101": None},
+    archive=("food-101.tar.gz", "85eeb15f3717b99a5da872d97d918f87"),
+)  # fmt: skip
+AIRCRAFT = DataSet(
+    train=6_667, test=3_333, classes=100, channels=3, side=224,
+    version="2013b, by variant",
+    source="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
+    licence="not looked up", accessed="",
+    files={"fgvc-aircraft-2013b": None},
+    archive=("fgvc-aircraft-2013b.tar.gz", ""),
+)  # fmt: skip
+DTD = DataSet(
+    train=3_760, test=1_880, classes=47, channels=3, side=224,
+    version="r1.0.1, partition 1",
+    source="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
+    licence="not looked up", accessed="",
+    files={"dtd/dtd": None},
+    archive=("dtd-r1.0.1.tar.gz (into dtd/)", "fff73e5086ae6bdbea199a49dfb8a4c1"),
+)  # fmt: skip
+PETS = DataSet(
+    train=3_680, test=3_669, classes=37, channels=3, side=224,
+    version="by breed",
+    source="https://www.robots.ox.ac.uk/~vgg/data/pets/",
+    licence="not looked up", accessed="",
+    files={"oxford-iiit-pet": None},
+    archive=("images.tar.gz and annotations.tar.gz (into oxford-iiit-pet/)", ""),
+)  # fmt: skip
+FLOWERS102 = DataSet(
+    train=2_040, test=6_149, classes=102, channels=3, side=224,
+    version="102 categories",
+    source="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+    licence="not looked up", accessed="",
+    files={"flowers-102": None},
+    archive=("102flowers.tgz, imagelabels.mat and setid.mat (into flowers-102/)", ""),
+)  # fmt: skip
+TINYIMAGENET = DataSet(
+    train=100_000, test=10_000, classes=200, channels=3, side=64,
+    version="tiny-imagenet-200",
+    source="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+    licence="not looked up", accessed="",
+    files={"tiny-imagenet-200": None},
+    archive=("tiny-imagenet-200.zip", ""),
+)  # fmt: skip
+CUB200 = DataSet(
+    train=5_994, test=5_794, classes=200, channels=3, side=224,
+    version="2011",
+    source="https://www.vision.caltech.edu/datasets/cub_200_2011/",
+    licence="not looked up", accessed="",
+    files={"CUB_200_2011": None},
+    archive=("CUB_200_2011.tgz", ""),
+)  # fmt: skip
 
 DATASETS = {
     "mnist5k": MNIST5K,
@@ -131,8 +196,23 @@ DATASETS = {
     "pathmnist": PATHMNIST,
     "dermamnist": DERMAMNIST,
     "bloodmnist": BLOODMNIST,
+    "food101": FOOD101,
+    "aircraft": AIRCRAFT,
+    "dtd": DTD,
+    "pets": PETS,
+    "flowers102": FLOWERS102,
+    "tinyimagenet": TINYIMAGENET,
+    "cub200": CUB200,
 }
 """By what `subset.dataset` calls them."""
+UNLABELLED = {"stl10": 100_000}
+"""Images without a class that a data set has beside its `train`. Not in the rows, all of which would change with it."""
+DOWNLOADED = ("cifar10", "cifar100", "stl10", "food101", "aircraft", "dtd", "pets", "flowers102")
+"""What a reader downloads, by torchvision, where it is not there."""
+ANY_SIDE = ("food101", "aircraft", "dtd", "pets", "flowers102", "cub200")
+"""Images of many sizes; their row's side is what they are packed at where none is said."""
+READ = ("mnist5k", "optdigits", "cifar10", "pneumoniamnist")
+"""Whose real files we have read. The other readers were tested on small copies in the published layout."""
 
 
 class Network(NamedTuple):

@@ -8,24 +8,20 @@ import argparse
 import functools
 import json
 import math
-import os
 import sys
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from entia import config, plan, sizes, stages
-from entia.artefacts import adopted, check, current, packed, provenance, redrawing, store
+from entia.artefacts import adopted, check, current, packed, provenance, store
 from entia.config import Problem
 from entia.forecast import cluster, overview
-from entia.reports import page, record
+from entia.reports import files, record
 from entia.stages import DATA
 from entia.system import faults, home, machines, streams
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PARAMS = Path("params.yaml")
 CALIBRATION = DATA / "calibration.json"
@@ -85,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         for argument, meaning in positional:
-            sub.add_argument(argument.rstrip("?"), help=meaning, nargs="?" if argument.endswith("?") else None)
+            count = "?" if argument.endswith("?") else None
+            sub.add_argument(argument.rstrip("?"), help=meaning, nargs=count, type=_given)
         sub.set_defaults(run=run)
         return sub
 
@@ -98,25 +95,35 @@ def _forecasting(command: _Command) -> None:
     planning = command(
         "plan",
         _plan,
-        "which cells each table and figure needs, how many are done, and what they take",
-        ("artefact?", "one alone, its cells listed"),
+        "show which cells each table and figure needs, how many are done, and how long they take",
+        ("report?", "list the cells of one table or figure, such as MV-T1"),
     )
     _scale(planning)
     planning.add_argument(
-        "--commands", action="store_true", help="the commands that are left to run, without Snakemake"
-    )
-    planning.add_argument("--profile", metavar="NAME", help="jobs, GPU-hours and time with a profile, such as slurm")
-    planning.add_argument(
-        "--gpus", type=_count, metavar="N", help="with --profile: cells at once, if not its own limit"
+        "--commands", action="store_true", help="print the commands that are left to run, without Snakemake"
     )
     planning.add_argument(
-        "--calibration", type=Path, metavar="FILE", help=f"another machine's in place of this one's ({CALIBRATION})"
+        "--profile", metavar="NAME", help="show jobs, GPU-hours and time with a profile, such as slurm"
+    )
+    planning.add_argument(
+        "--gpus",
+        type=_count,
+        metavar="N",
+        help="with --profile: how many cells run at once (default: the profile's limit)",
+    )
+    planning.add_argument(
+        "--calibration", type=_file, metavar="FILE", help=f"use another machine's calibration in place of {CALIBRATION}"
     )
     calibrating = command("calibrate", calibrate_, f"measure this machine into {CALIBRATION}, so that plan shows times")
     _scale(calibrating)
-    calibrating.add_argument("--seconds", type=_count, default=60, metavar="N", help="how long, about (default: 60)")
     calibrating.add_argument(
-        "--at-once", type=_count, metavar="N", help="cells at once (default: as many as `snakemake --cores all` runs)"
+        "--seconds", type=_count, default=60, metavar="N", help="about how long to measure (default: 60)"
+    )
+    calibrating.add_argument(
+        "--at-once",
+        type=_count,
+        metavar="N",
+        help="how many cells run at once (default: as many as with `snakemake --cores all`)",
     )
 
 
@@ -132,57 +139,74 @@ def _making(command: _Command) -> None:
 
 
 def _drawing(command: _Command) -> None:
-    drawing = ("artefact", "its id, such as MV-T1")
+    drawing = ("report", "its id, such as MV-T1")
     _scale(command("report", report, "draw one table or figure from the readouts", drawing))
     _scale(command("claims", claims_, "judge the papers' claims from the readouts"))
     paging = command("index", index, "assemble index.html, the page of all tables and figures")
     _scale(paging)
-    paging.add_argument("--without", nargs="*", default=[], metavar="ARTEFACT", help="what the last run did not draw")
-    shown = ("artefact?", "its id; the first if none")
+    paging.add_argument(
+        "--without", nargs="*", default=[], metavar="REPORT", help="leave out these, which the last run could not draw"
+    )
+    shown = ("report?", "its id (default: the first table)")
     _scale(command("results", results_, "print a table, and where everything lies", shown))
-    _scale(command("record", record_, "copy what was drawn into recorded/, which git keeps, with commit and machine"))
+    _scale(command("record", record_, "copy all drawings into recorded/, which git keeps, with the commit and machine"))
     command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
 
 
 def _carrying(command: _Command) -> None:
-    adopting = "have Snakemake take up what was made without it: all that `check` calls current"
+    adopting = "have Snakemake take up the artefacts that were made without it and that `check` calls current"
     command(
         "adopt", adopt_, adopting, ("archive?", "take up the archive of `entia run` on another machine, and draw it")
     )
-    running = command("run", run_, "make a study without Snakemake, on a borrowed machine, and pack what came out")
+    running = command("run", run_, "make a study without Snakemake, on a borrowed machine, and pack the results")
     _scale(running)
     running.add_argument(
-        "--seconds", type=_count, metavar="N", help="end, packed, in so many (default: when all is made)"
+        "--seconds", type=_count, metavar="N", help="stop and pack after N seconds (default: when everything is made)"
     )
     each = "processes that train on each GPU, or on the CPU (default: one a GPU; without any, one a core)"
     running.add_argument("--workers", type=_count, metavar="N", help=each)
-    running.add_argument("--archive", type=Path, metavar="FILE", help="what it packs (default: entia-SCALE.tar.gz)")
+    running.add_argument(
+        "--archive", type=_file, metavar="FILE", help="where the archive goes (default: entia-SCALE.tar.gz)"
+    )
     running.add_argument("--weights", action="store_true", help="pack the encoders' weights too")
-    command("study", study, "make a folder a study of its own, to be changed: your images", ("folder", "a new one"))
+    command("study", study, "begin a study of your own images in a new folder", ("folder", "the folder to make"))
     command("where", where, "print the folder that holds the Snakefile")
 
 
 def _keeping(command: _Command) -> None:
     checking = command(
-        "check", check_artefacts, "say of each artefact whether it is whole, and of today's config, code and data"
+        "check", check_artefacts, "check that each artefact is whole, and made with today's config, code and data"
     )
     _scale(checking)
-    checking.add_argument("--quiet", action="store_true", help="name what is damaged, foreign or unreadable alone")
+    checking.add_argument("--quiet", action="store_true", help="list only damaged, foreign and unreadable files")
     checking.add_argument("--raw", action="store_true", help="read the raw data too, and compare their checksums")
-    pruning = command("prune", prune, "list what the plan no longer names in data/, and remove it if you say yes")
+    pruning = command(
+        "prune", prune, "list the files in data/ that the plan no longer names, and remove them if you say yes"
+    )
     pruning.add_argument("--yes", action="store_true", help="do not ask")
-    pruning.add_argument("--other-scales", action="store_true", help="remove what other scales alone name, too")
-    pruning.add_argument("--even-unsaved", action="store_true", help="remove what no DVC remote holds, too")
+    pruning.add_argument("--other-scales", action="store_true", help="also remove files that only other scales name")
+    pruning.add_argument("--even-unsaved", action="store_true", help="also remove files that no DVC remote holds")
     asking = command("why", why_, "say why artefacts would be made anew: which code, field or input has changed")
     _scale(asking)
-    asking.add_argument("names", nargs="+", metavar="NAME", help="a cell, as above, its file, or an id such as MV-T1")
-    command(
-        "show", show, "print what an artefact says of itself: config, code, versions, machine", ("file", "its path")
+    asking.add_argument(
+        "names", nargs="+", type=_given, metavar="NAME", help="a cell, as above, its file, or an id such as MV-T1"
     )
+    command("show", show, "print an artefact's config, code, versions and machine", ("file", "its path"))
 
 
 def _scale(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scale", choices=plan.SCALES, help="another scale than params.yaml's")
+    parser.add_argument("--scale", choices=plan.SCALES, help="use this scale in place of the one in params.yaml")
+
+
+def _given(text: str) -> str:
+    """A name, a file or a folder: an empty text would be the working folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty text names nothing; give a name, or a dot for this folder")
+    return text
+
+
+def _file(text: str) -> Path:
+    return Path(_given(text))
 
 
 def _count(text: str) -> int:
@@ -221,78 +245,19 @@ def _stage(stage: str, run: Callable[[plan.Plan, Any], None], arguments: argpars
 # --- reports ------------------------------------------------------------------------------------------------------
 
 
-def _frame(found: plan.Plan, rows: tuple[plan.Row, ...]) -> "pd.DataFrame":
-    """The readouts and logs of these rows."""
-    from entia import results
-
-    return results.frame(
-        found,
-        rows,
-        lambda stage: check.open_head(DATA, stage),
-        lambda stage: store.read_log(store.log_path(DATA, stage.embed.pretrain)),
-    )
-
-
 def report(arguments: argparse.Namespace) -> None:
     """Draws one table or figure."""
-    _draw(plan.load(PARAMS, arguments.scale), arguments.artefact)
-
-
-def _draw(found: plan.Plan, artefact: str) -> None:
-    asked = _report(found, artefact)
-    rows = _frame(found, found.drawn(artefact))
-    from entia.reports import draw, plots
-
-    files = {file.suffix.removeprefix("."): file for file in redrawing.files(found, artefact)}
-    if asked.table:
-        for ending, text in draw.table(asked, rows, found.scale, artefact).items():
-            store.write_text(files[ending], text)
-    else:
-        figure = draw.figure(asked, rows, found.scale)
-        for ending, file in files.items():
-            with store.whole(file) as temporary:
-                plots.save(figure, temporary, ending)
+    files.write(plan.load(PARAMS, arguments.scale), arguments.report)
 
 
 def claims_(arguments: argparse.Namespace) -> None:
     """Writes claims.md and claims.json."""
-    _judge(plan.load(PARAMS, arguments.scale))
-
-
-def _judge(found: plan.Plan) -> None:
-    from entia import claims, results
-
-    shown = (row for artefact in found.rows for row in found.drawn(artefact))
-    rows = tuple(dict.fromkeys(row for row in shown if claims.reads(row.experiment)))
-    frame = _frame(found, rows)
-    ended = results.ended(frame)
-    verdicts, noise = claims.judge(ended, found.scale, found.judging.looks), claims.noise(ended, found.scale)
-    for ending, text in claims.render(verdicts, found.scale, results.diverged(frame), noise).items():
-        store.write_text(found.folder / f"claims.{ending}", text)
+    files.judge(plan.load(PARAMS, arguments.scale))
 
 
 def index(arguments: argparse.Namespace) -> None:
     """Writes index.html."""
-    _assemble(plan.load(PARAMS, arguments.scale), set(arguments.without))
-
-
-def _assemble(found: plan.Plan, without: Set[str] = frozenset()) -> None:
-    store.write_text(found.folder / "index.html", _page(found, found.folder, adopted.note(found, DATA), without))
-
-
-def _page(found: plan.Plan, folder: Path, note: str, without: Set[str] = frozenset()) -> str:
-    """The page as it stands in a folder; speed as measured here, else as recorded."""
-    measured = [folder / "ratios.md" for folder in (record.SPEED, record.FOLDER / record.SPEED.name)]
-    speed = next(filter(Path.exists, measured), measured[0])
-    return page.html(
-        found,
-        _tables(found, without),
-        _figures(found, without),
-        "" if "claims" in without else _drawn(found.folder / "claims.md"),
-        speed.read_text(encoding="utf-8") if speed.exists() else "",
-        os.path.relpath(speed.parent, folder),
-        note,
-    )
+    files.assemble(plan.load(PARAMS, arguments.scale), set(arguments.without))
 
 
 def record_(arguments: argparse.Namespace) -> None:
@@ -300,46 +265,30 @@ def record_(arguments: argparse.Namespace) -> None:
     found = plan.load(PARAMS, arguments.scale)
     origin = record.origin(found, DATA)
     record.speed()
-    target = record.record(found, origin, _page(found, record.FOLDER / found.scale, origin))
-    store.write_text(target / "metrics.json", _metrics(found))
+    target = record.record(found, origin, files.html(found, record.FOLDER / found.scale, origin))
+    store.write_text(target / "metrics.json", files.metrics(found))
     print(f"{target}: {len(found.reports)} tables and figures, the verdicts and the page. {origin}")
 
 
 def results_(arguments: argparse.Namespace) -> None:
     """Prints one table, and where everything lies."""
     found = plan.load(PARAMS, arguments.scale)
-    tables = [artefact for artefact, asked in found.reports.items() if asked.table]
+    tables = [report_id for report_id, asked in found.reports.items() if asked.table]
     if not tables:
         raise Problem(f"{PARAMS}: reports: no table is drawn at {found.scale} scale; `--scale` names another")
-    chosen = arguments.artefact or tables[0]
+    chosen = arguments.report or tables[0]
     if chosen not in tables:
         raise Problem(f"{chosen}: no such table at this scale; there are {', '.join(tables)}")
-    print(_drawn(found.folder / f"tables/{chosen}.md"))
-    print(f"{len(found.reports)} artefacts at {found.scale} scale, from {len(found.pretrains)} pretraining runs:")
+    print(files.text_of(found.folder / f"tables/{chosen}.md"))
+    print(
+        f"{len(found.reports)} tables and figures at {found.scale} scale, from {len(found.pretrains)} pretraining runs:"
+    )
     print(f"  all on one page  {found.folder / 'index.html'}")
     print(f"  figures          {found.folder / 'figures'}/*.png, *.pdf, *.svg")
     print(
         f"  tables           {found.folder / 'tables'}/*.md, *.csv, *.tex; `entia results {tables[-1]}` prints another"
     )
     print(f"  verdicts         {found.folder / 'claims.md'}")
-
-
-def _tables(found: plan.Plan, without: Set[str]) -> dict[str, str]:
-    """Each table's Markdown."""
-    asked = (a for a, report in found.reports.items() if report.table and a not in without)
-    return {artefact: _drawn(found.folder / f"tables/{artefact}.md") for artefact in asked}
-
-
-def _figures(found: plan.Plan, without: Set[str]) -> dict[str, str]:
-    """What each figure's file says is to be said beside it."""
-    asked = (a for a, report in found.reports.items() if report.figure and a not in without)
-    return {artefact: page.said(_drawn(found.folder / f"figures/{artefact}.svg")) for artefact in asked}
-
-
-def _drawn(file: Path) -> str:
-    with faults.reading(file):
-        return file.read_text(encoding="utf-8")
-    raise AssertionError
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -359,11 +308,11 @@ def _plan(arguments: argparse.Namespace) -> None:
         print(overview.on_cluster(left, DATA, cluster.read(arguments.profile), arguments.gpus, given))
         for why in dict.fromkeys(map(sizes.unknown, unknown)):
             print(f"not in it: {why}")
-    elif arguments.artefact is not None:
-        _report(found, arguments.artefact)
-        print(overview.cells(found, arguments.artefact, DATA, calibration))
+    elif arguments.report is not None:
+        files.asked_for(found, arguments.report)
+        print(overview.cells(found, arguments.report, DATA, calibration))
     else:
-        print(overview.artefacts(found, DATA, calibration, about))
+        print(overview.reports(found, DATA, calibration, about))
 
 
 def calibrate_(arguments: argparse.Namespace) -> None:
@@ -372,7 +321,7 @@ def calibrate_(arguments: argparse.Namespace) -> None:
 
     found = plan.load(PARAMS, arguments.scale)
     places = arguments.at_once or cluster.places(found)
-    print(f"{places} processes measure for about {arguments.seconds} s ...", file=sys.stderr, flush=True)
+    print(f"{places} processes measure for about {arguments.seconds} s:", file=sys.stderr, flush=True)
     measured = calibrate.calibrate(PARAMS, found, places, arguments.seconds)
     store.write_text(CALIBRATION, msgspec.json.format(msgspec.json.encode(measured)).decode() + "\n")
     print(f"{CALIBRATION}: {measured.machine}, {len(measured.known)} cells tried; `entia plan` shows times now")
@@ -390,10 +339,10 @@ def adopt_(arguments: argparse.Namespace) -> None:
 
     found, taken, ours = archive.take_up(Path(arguments.archive), functools.partial(plan.load, PARAMS), DATA)
     drawn = adopted.drawable(found, DATA)
-    for artefact in drawn.reports:
-        _draw(drawn, artefact)
-    _judge(drawn)
-    _assemble(drawn)
+    for report_id in drawn.reports:
+        files.write(drawn, report_id)
+    files.judge(drawn)
+    files.assemble(drawn)
     print(overview.taken_up(found, drawn, DATA, taken, ours))
 
 
@@ -405,14 +354,6 @@ def run_(arguments: argparse.Namespace) -> None:
     target = arguments.archive or Path(f"entia-{found.scale}.tar.gz")
     wanted = borrowed.Wanted(arguments.seconds or math.inf, arguments.workers, target, arguments.weights)
     sys.exit(borrowed.run(found, DATA, wanted))
-
-
-def _report(found: plan.Plan, artefact: str) -> plan.Report:
-    if artefact not in found.reports:
-        raise Problem(
-            f"{artefact}: no such artefact under `reports:` in params.yaml; known: {', '.join(found.reports)}"
-        )
-    return found.reports[artefact]
 
 
 def why_(arguments: argparse.Namespace) -> None:
@@ -435,12 +376,24 @@ def where(arguments: argparse.Namespace) -> None:
     print(home.HOME)
 
 
+def _whence(file: Path) -> str:
+    """What makes a missing file, if anything that params.yaml plans does."""
+    scales = plan.scales(PARAMS) if PARAMS.exists() else []
+    for found in (plan.load(PARAMS, scale) for scale in scales):
+        every = (of for kind in config.KINDS for of in found.of(kind).values())
+        if any(store.path(DATA, of).absolute() == file.absolute() for of in every):
+            return f"with `scale: {found.scale}` in params.yaml, `snakemake --cores all {file}` makes it"
+    return f"nothing in {PARAMS.absolute()} makes it, at any scale"
+
+
 def show(arguments: argparse.Namespace) -> None:
     """Prints an artefact's header."""
     file = Path(arguments.file)
     suffixes = dict.fromkeys(stage.suffixes[0] for stage in config.STAGES)
     if file.suffix not in suffixes:
         raise Problem(f"{file}: not an artefact ({', '.join(suffixes)})")
+    if not faults.is_there(file):
+        raise Problem(f"{file}: missing; {_whence(file)}")
     print(json.dumps(store.read_head(file), indent=1))
 
 
@@ -448,22 +401,8 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def metrics(arguments: argparse.Namespace) -> None:
-    """Writes reports/metrics.json: by scale and artefact, the mean accuracy of each arm's last epochs."""
-    store.write_text(Path("reports/metrics.json"), _metrics(plan.load(PARAMS)))  # whatever the scale: dvc.yaml names it
-
-
-def _metrics(found: plan.Plan) -> str:
-    from entia import results
-
-    content: dict[str, dict[str, float]] = {}
-    for artefact, rows in found.rows.items():
-        if rows:
-            last: Any = results.ended(results.last(_frame(found, rows)))  # pandas' stubs do not follow a groupby
-            arms = (
-                last.assign(of=last["experiment"] + " " + last["arm"]).groupby("of", as_index=False)["accuracy"].mean()
-            )
-            content[artefact] = dict(zip(arms["of"], arms["accuracy"], strict=True))
-    return json.dumps({found.scale: content}, sort_keys=True, indent=1) + "\n"
+    """Writes reports/metrics.json: whatever the scale, since dvc.yaml names it."""
+    store.write_text(Path("reports/metrics.json"), files.metrics(plan.load(PARAMS)))
 
 
 def check_artefacts(arguments: argparse.Namespace) -> None:
@@ -475,9 +414,9 @@ def check_artefacts(arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         print(check.summary(found))
     if any(finding.state in ("damaged", "foreign") for finding in found):
-        raise Problem("what is damaged or foreign above must not be used; deleting it is left to you")
+        raise Problem("do not use the damaged and foreign files above; delete them if you do not need them")
     if any(finding.is_wrong for finding in found):
-        raise Problem("what is unreadable above could not be checked; it may well be whole")
+        raise Problem("the unreadable files above could not be checked; they may be whole")
 
 
 def prune(arguments: argparse.Namespace) -> None:

@@ -56,6 +56,9 @@ class Subset(Config, frozen=True):
 
     dataset: str
     """One of `DATASETS`, or image_folder/NAME for data/raw/NAME/{train,test or val}/CLASS/*."""
+    images: Literal["labelled", "unlabelled", "all"] = "labelled"
+    """Which of a data set's training images, where it has some without a class (STL-10). Readouts are always of the
+    labelled ones, and the test images are the same."""
     side: Count | None = None
     """Pixels a side that images are resized to; None keeps the data set's own size (image_folder needs a number)."""
     limit: Count | None = None
@@ -75,8 +78,18 @@ class Subset(Config, frozen=True):
                 f"dataset: {self.dataset!r}: NAME is a folder below data/raw, of at most {LONGEST} letters, digits, "
                 "spaces and . _ + -, beginning with a letter or digit; rename the folder"
             )
+        if self.images != "labelled" and self.dataset not in catalogue.UNLABELLED:
+            raise ValueError(
+                f"images: {self.images}: {self.dataset} has no images without a class; leave images out "
+                f"({', '.join(catalogue.UNLABELLED)} has some)"
+            )
         if self.dataset.startswith(FOLDER) and self.side is None:
             raise ValueError(f"side: {self.dataset} needs a number of pixels a side, such as side: 64")
+
+    @property
+    def source(self) -> str:
+        """What `datasets.read` is asked for: the data set, and which of its images where that is not the labelled."""
+        return self.dataset if self.images == "labelled" else f"{self.dataset}/{self.images}"
 
     @property
     def parents(self) -> tuple["Stage", ...]:
@@ -563,7 +576,7 @@ def label(config: Stage) -> str:
     """The config in the user's words: `barlow_twins (weight 0.005), 4 views, width 256, cifar10 50 %, seed 0`."""
     match config:
         case Subset():
-            return f"{config.dataset} {_percent(config)} %"
+            return f"{config.source} {_percent(config)} %"
         case Pretrain(method=Untrained(), encoder=Encoder(name="pixels", width=width)):
             return f"raw pixels, {width} a side, {label(config.subset)}"
         case Pretrain(method=Untrained(), encoder=encoder):
@@ -582,7 +595,7 @@ def label(config: Stage) -> str:
 def _slug(config: Stage) -> str:
     match config:
         case Subset():
-            return f"{_plain(config.dataset)}-{_percent(config)}pct"
+            return f"{_plain(config.source)}-{_percent(config)}pct"
         case Pretrain(method=Untrained(), encoder=encoder):
             return f"untrained-{encoder.name}{encoder.width}-{_slug(config.subset)}-s{config.seed}"
         case Pretrain():
@@ -608,6 +621,9 @@ def _is_transfer(config: Embed) -> bool:
 def _cross_field(config: Pretrain) -> Iterator[str]:
     """What is wrong between the fields of a cell."""
     method, optimizer = config.method, config.optimizer
+    if config.subset.images != "labelled" and (isinstance(method, Supervised) or config.online_probe):
+        what = "supervised" if isinstance(method, Supervised) else "online_probe"
+        yield f"subset.images: {config.subset.images}: {what} needs each image's class; take images: labelled"
     if config.views == 1 and not isinstance(method, ONE_VIEW):
         alone = ", ".join(_tag(kind) for kind in ONE_VIEW)
         yield f"views: 1 leaves {_tag(method)} nothing to compare; take 2 or more ({alone}: 1 or more)"

@@ -164,11 +164,6 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         yield
 
 
-def parameters_count(module: nn.Module) -> int:
-    """Number of trained numbers."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
 def _encoder(encoder: config.Encoder, channels: int, side: int) -> nn.Module:
     match encoder.name:
         case "narrow_resnet":

@@ -1,4 +1,4 @@
-"""params.yaml → every stage's configs, and which artefact draws which readouts. Nothing else reads params.yaml.
+"""params.yaml → every stage's configs, and which report draws which readouts. Nothing else reads params.yaml.
 
 A cell is laid out in this order, the later winning: `defaults`, the scale's `defaults`, `datasets.NAME` of its data
 set, its recipe, then its experiment's block. A block is a mapping of fields, by dotted paths or nested; a list is an
@@ -42,7 +42,7 @@ class Judging(Config, frozen=True):
 
 @dataclass(frozen=True)
 class Row:
-    """One readout that an artefact draws, and the place in params.yaml that asks for it."""
+    """One readout that a report draws, and the place in params.yaml that asks for it."""
 
     experiment: str
     arm: str
@@ -90,13 +90,13 @@ class Plan:
             readouts={name: of for name, of in self.readouts.items() if config.name(of.embed) in embeds},
         )
 
-    def drawn(self, artefact: str) -> tuple[Row, ...]:
-        """All that an artefact shows: its rows and their baselines."""
-        return (*self.rows[artefact], *self.baselines[artefact])
+    def drawn(self, report_id: str) -> tuple[Row, ...]:
+        """All that a report shows: its rows and their baselines."""
+        return (*self.rows[report_id], *self.baselines[report_id])
 
-    def cells(self, artefact: str) -> list[str]:
-        """Names of the pretraining runs that an artefact needs, each once; its baselines are none."""
-        names = (config.name(self.readouts[row.readout].embed.pretrain) for row in self.rows[artefact])
+    def cells(self, report_id: str) -> list[str]:
+        """Names of the pretraining runs that a report needs, each once; its baselines are none."""
+        names = (config.name(self.readouts[row.readout].embed.pretrain) for row in self.rows[report_id])
         return list(dict.fromkeys(names))
 
 
@@ -292,9 +292,9 @@ def _plan(study: _Study, told: list[str]) -> Plan:
         name: tuple(dict.fromkeys(row for block in found for row in _rows(study.layers, name, block, readouts, told)))
         for name, found in study.blocks.items()
     }
-    for artefact, report in study.reports.items():
+    for report_id, report in study.reports.items():
         told += mistakes.unknown(
-            dict.fromkeys(report.experiments), study.elsewhere, f"reports.{artefact}.experiments: "
+            dict.fromkeys(report.experiments), study.elsewhere, f"reports.{report_id}.experiments: "
         )
     reports = {name: report for name, report in study.reports.items() if _is_here(report, experiments)}
     absent = {name: report.title for name, report in study.reports.items() if name not in reports}

@@ -1,4 +1,4 @@
-"""Readouts and logs of an artefact's cells as one table: a row for each readout of each saved epoch."""
+"""Readouts and logs of a report's cells as one table: a row for each readout of each saved epoch."""
 
 # pandas' type stubs give every cell and column the union of all that it might hold.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
@@ -16,7 +16,7 @@ from entia import config
 from entia.artefacts import provenance
 from entia.config import Problem, Readout
 from entia.plan import Plan, Row
-from entia.planning import baselines
+from entia.planning import baselines, budgets, mistakes
 from entia.planning import columns as derived
 
 Log = list[dict[str, str]]
@@ -27,12 +27,13 @@ ARM = list(derived.ARM)
 def frame(
     plan: Plan, rows: tuple[Row, ...], readout: Callable[[Readout], Mapping[str, Any]], log: Callable[[Readout], Log]
 ) -> pd.DataFrame:
-    """One row for each (artefact row, saved epoch).
+    """One row for each (row of a report, saved epoch).
 
     Columns: `experiment`, `arm`, `readout` (its name); the config by dotted path (`views`, `projector.width`,
     `method.name`, `subset.fraction`, …, and `embed.*`, `probe.*`); `weight`, the method's orthogonality weight (Barlow
     Twins' λ, VICReg's λ = μ, β); `all_views`, crops of another size among them; `level`, DIET's augmentation level;
-    `rate`, the learning rate of the run's batch; `cell`, the pretraining run's name;
+    `rate`, the learning rate of the run's batch; `tried`, how many settings a tuning seed tried for it; `cell`, the
+    pretraining run's name;
     `epoch`; the readout's metrics (fractions in [0, 1]); and from the log, up to that epoch: `minutes` of training and
     the processor's `cpu_minutes`, `view_images`, `peak_mib`, the `machines` it ran on and the online probe's best
     accuracy `probe_best`; that epoch's `loss`, `probe_loss` and `probe_accuracy`; and `images`, what the run trains on.
@@ -43,11 +44,12 @@ def frame(
     """
     found: list[dict[str, Any]] = []
     readout = functools.cache(readout)
+    tried = budgets.tried(((row.experiment, row.readout) for row in rows), plan.readouts)
     for row in rows:
         stage = plan.readouts[row.readout]
         fixed = {"experiment": row.experiment, "arm": row.arm, "readout": row.readout, **columns(stage)}
         if row.experiment != baselines.EXPERIMENT:
-            fixed |= beside(stage, readout)
+            fixed |= {"tried": tried[row.experiment, row.readout], **beside(stage, readout)}
         content = readout(stage)
         if "diverged" in content:
             end = log(stage)[-1]
@@ -86,9 +88,8 @@ def diverged(rows: pd.DataFrame) -> str:
     if lost.empty:
         return ""
     named = [f"{cell} ({how})" for cell, how in zip(lost["cell"], lost["diverged_at"], strict=True)]
-    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     counted = "1 run diverged and counts" if len(named) == 1 else f"{len(named)} runs diverged and count"
-    return f"{counted} as missing: {', '.join(named[:3])}{more}"
+    return f"{counted} as missing: {mistakes.some(named, 3)}"
 
 
 def ended(rows: pd.DataFrame) -> pd.DataFrame:
@@ -116,7 +117,7 @@ def columns(stage: Readout) -> dict[str, Any]:
     }
     for prefix, part in parts.items():
         content = {name: value for name, value in msgspec.to_builtins(part).items() if name != "pretrain"}
-        flat |= _flat(content, prefix)
+        flat |= derived.leaves(content, prefix)
     return flat
 
 
@@ -124,13 +125,6 @@ def weight(pretrain: config.Pretrain) -> float:
     """The method's orthogonality weight as the papers sweep it; not a number where a method has none."""
     found = derived.weight(pretrain)
     return float("nan") if found is None else found
-
-
-def _flat(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in content.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _by_epoch(log: Log, saved: set[int]) -> dict[int, dict[str, Any]]:

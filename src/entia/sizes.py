@@ -33,7 +33,10 @@ def expected(subset: Subset) -> Held:
     known = catalogue.DATASETS.get(subset.dataset)
     if known is None:
         return Held(None, 0 if not subset.validation else None, None, 3, subset.side or 1)
-    split = _split(subset, known.train, known.test, known.classes)
+    labelled, more = subset.images != "unlabelled", catalogue.UNLABELLED.get(subset.dataset, 0)
+    bare = subset.images != "labelled"  # images without a class are split as a class of their own
+    train, kinds = labelled * known.train + bare * more, labelled * known.classes + bare
+    split = _split(subset, train, known.test, kinds)
     return Held(*split, known.channels, subset.side or known.side, known.classes)
 
 

@@ -49,7 +49,7 @@ def subset(stage: Subset, look: Callable[[feasible.Held], None] = lambda held: N
     """Reads a raw data set and packs the images that a subset names, unless `look` at what they are raises."""
     from entia import datasets
 
-    parts = datasets.pack(stage, datasets.read(stage.dataset, DATA / "raw", stage.side))
+    parts = datasets.pack(stage, datasets.read(stage.source, DATA / "raw", stage.side))
     _, channels, side, _ = parts.train.pixels.shape
     look(feasible.Held(len(parts.train), len(parts.validation), len(parts.test), channels, side))
     arrays = {

@@ -384,14 +384,6 @@ def floor(smoothing: float, count: int, size: int = 1) -> float:
     return -size * own * math.log(own) - ((count - size) * other * math.log(other) if other else 0.0)
 
 
-def logit_gap(smoothing: float, count: int, size: int = 1) -> float:
-    """How far an own index's logit lies above another's at the `floor`: log(1 + N (1 − a)/(a size)), in nats.
-
-    Infinite without smoothing: the floor is then approached and never reached.
-    """
-    return math.log1p(count * (1 - smoothing) / (smoothing * size)) if smoothing else math.inf
-
-
 def smoothed_optimum(inputs: Float[np.ndarray, "input datum"], smoothing: float) -> Optimum:
     """The minimum of `cross_entropy` over every linear map, by BFGS: the problem is convex.
 

@@ -21,8 +21,8 @@ PATTERNS = {
 }
 # where a scale's tables and figures lie
 REPORT = {
-    "table": f"{PLAN.folder}/tables/{{artefact}}.{{ending}}",
-    "figure": f"{PLAN.folder}/figures/{{artefact}}.{{ending}}",
+    "table": f"{PLAN.folder}/tables/{{report_id}}.{{ending}}",
+    "figure": f"{PLAN.folder}/figures/{{report_id}}.{{ending}}",
     "claims": f"{PLAN.folder}/claims.md",
     "verdicts": f"{PLAN.folder}/claims.json",
     "page": f"{PLAN.folder}/index.html",
@@ -112,19 +112,19 @@ def drawn():
     kinds = (("table", TABLES), ("figure", FIGURES))
     return [
         file
-        for kind, artefacts in kinds
-        for file in expand(REPORT[kind], artefact=artefacts, ending=ENDINGS[kind])
+        for kind, ids in kinds
+        for file in expand(REPORT[kind], report_id=ids, ending=ENDINGS[kind])
     ]
 
 
 def read_by(wildcards):
-    """The readouts and logs that an artefact draws."""
-    asked = [PLAN.readouts[row.readout] for row in PLAN.drawn(wildcards.artefact)]
+    """The readouts and logs that a report draws."""
+    asked = [PLAN.readouts[row.readout] for row in PLAN.drawn(wildcards.report_id)]
     files = [file(readout) for readout in asked]
     logs = [file(readout.embed.pretrain, 1) for readout in asked]
     return list(dict.fromkeys(files + logs))
 
 
 def drawn_by(wildcards):
-    """All that fixes an artefact: what params.yaml says of it, its rows, the scale, and the code that draws it."""
-    return redrawing.parameter(PLAN, wildcards.artefact)
+    """All that fixes a drawing: what params.yaml says of it, its rows, the scale, and the code that draws it."""
+    return redrawing.parameter(PLAN, wildcards.report_id)

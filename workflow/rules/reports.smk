@@ -2,41 +2,41 @@
 
 
 wildcard_constraints:
-    artefact="[A-Za-z0-9_-]+",
+    report_id="[A-Za-z0-9_-]+",
 
 
 rule table:
     input:
         read_by,
     output:
-        expand(REPORT["table"], artefact="{artefact}", ending=ENDINGS["table"]),
+        expand(REPORT["table"], report_id="{report_id}", ending=ENDINGS["table"]),
     log:
-        "logs/table/{artefact}.log",
+        "logs/table/{report_id}.log",
     conda:
         ENVIRONMENT
     params:
         fixed=drawn_by,
     message:
-        "table {wildcards.artefact}"
+        "table {wildcards.report_id}"
     shell:
-        "entia report {wildcards.artefact:q} > {log:q} 2>&1"
+        "entia report {wildcards.report_id:q} > {log:q} 2>&1"
 
 
 rule figure:
     input:
         read_by,
     output:
-        expand(REPORT["figure"], artefact="{artefact}", ending=ENDINGS["figure"]),
+        expand(REPORT["figure"], report_id="{report_id}", ending=ENDINGS["figure"]),
     log:
-        "logs/figure/{artefact}.log",
+        "logs/figure/{report_id}.log",
     conda:
         ENVIRONMENT
     params:
         fixed=drawn_by,
     message:
-        "figure {wildcards.artefact}"
+        "figure {wildcards.report_id}"
     shell:
-        "entia report {wildcards.artefact:q} > {log:q} 2>&1"
+        "entia report {wildcards.report_id:q} > {log:q} 2>&1"
 
 
 rule claims:
@@ -72,7 +72,7 @@ rule index:
         fixed=json.dumps(
             {
                 "code": provenance.fingerprint("reports.page"),
-                "artefacts": list(PLAN.reports),
+                "reports": list(PLAN.reports),
             }
         ),
     message:

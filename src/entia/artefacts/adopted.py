@@ -105,7 +105,7 @@ def drawable(plan: Plan, data: Path) -> Plan:
 def _with(plan: Plan, is_kept: Callable[[Row], bool]) -> Plan:
     """The plan with some of its rows and of their baselines alone."""
     rows, beside = (
-        {artefact: tuple(filter(is_kept, rows)) for artefact, rows in part.items()}
+        {report_id: tuple(filter(is_kept, rows)) for report_id, rows in part.items()}
         for part in (plan.rows, plan.baselines)
     )
     return dataclasses.replace(plan, rows=rows, baselines=beside)

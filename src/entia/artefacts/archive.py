@@ -151,7 +151,7 @@ def _read(archive: Path, planned: Callable[[str], Plan], folder: Path) -> tuple[
     with _Bounded(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
         first = tar.next()
         if first is None or first.name != MANIFEST or not first.isreg() or first.size > SMALL:
-            raise _Wrong("not an archive of `entia run` (its first member is no manifest)")
+            raise _Wrong("not an archive of `entia run` (its first member is not a manifest)")
         manifest = msgspec.json.decode(_content(tar, first), type=Manifest)
         if manifest.scale not in SCALES:
             raise _Wrong(f"its scale, {manifest.scale[:40]!r}, is not one of {', '.join(SCALES)}")
@@ -179,7 +179,7 @@ def _check_member(member: tarfile.TarInfo, allowed: dict[str, int], before: list
     if member.name not in allowed:
         raise _Wrong(f"it holds {member.name[:200]!r}, which params.yaml does not plan at {plan.scale} scale")
     if not member.isreg() or member.issparse() or member.size > allowed[member.name] or member.name in before:
-        raise _Wrong(f"{member.name} in it is no plain file, too large, or there twice")
+        raise _Wrong(f"{member.name} in it is not a plain file, is too large, or is there twice")
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -221,7 +221,7 @@ def _checked(plan: Plan, manifest: Manifest, files: list[str], folder: Path, dat
         except Problem as problem:
             raise _Wrong(f"{name} in it is damaged or foreign") from problem
         except (KeyError, TypeError, ValueError) as error:
-            raise _Wrong(f"{name} in it is no artefact of its name ({error})") from error
+            raise _Wrong(f"{name} in it is not the artefact that its name says ({error})") from error
         cells[config.name(cell)] = cell
     for name in cells:
         if f"checkpoints/{name}.csv" not in files or name not in manifest.cells:

@@ -1,7 +1,7 @@
 """Which artefact's config is nearest to a planned one, and the fields in which the two differ."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import msgspec
 from entia.artefacts import store
 from entia.config import Embed, Stage, Subset
 from entia.planning import mistakes
+from entia.planning.columns import leaves
 
 AROUND: dict[type[Stage], str] = {Subset: "subset.", Embed: "embed."}
 """Where params.yaml has a stage's own fields; a run's stand at the top of a block, and so do a readout's."""
@@ -23,8 +24,11 @@ def nearest(data: Path, stage: Stage) -> tuple[Path, list[str]] | None:
     """
     planned, file = _fields(stage), store.path(data, stage)
     found = ((other, store.glance(other)) for other in sorted(file.parent.glob(f"*{file.suffix}")) if other != file)
-    compared = [(other, differences(_fields(_filled(said, stage)), planned)) for other, said in found if said]
-    return min(compared, key=lambda pair: len(pair[1]), default=None)
+    there = [(other, _fields(_filled(said, stage))) for other, said in found if said]
+    if not there:
+        return None
+    other, fields = min(there, key=lambda pair: len(differences(pair[1], planned)))
+    return other, differences(*_renamed(fields, planned))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -39,20 +43,25 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{name}: {how}" for name, how in found.items() if not (name.startswith("embed.on.") and name in follows)]
 
 
-def leaves(part: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """The values inside mappings, by their dotted paths."""
-    for name, value in part.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", list(value) if isinstance(value, tuple) else value
+def _renamed(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two configs without the fields of a part that one has as one kind and the other as another, but for its name."""
+    parts = [path.removesuffix("name") for path in now if path.endswith(".name") and before.get(path) != now[path]]
+    kinds = [part for part in parts if {*_of(part, before)} != {*_of(part, now)}]
+    dropped = {path for part in kinds for path in (*_of(part, before), *_of(part, now)) if path != f"{part}name"}
+    before, now = ({path: side[path] for path in side if path not in dropped} for side in (before, now))
+    return before, now
+
+
+def _of(part: str, fields: Mapping[str, Any]) -> list[str]:
+    return [path for path in fields if path.startswith(part)]
 
 
 def _fields(config: Stage | tuple[type[Stage], Mapping[str, Any]]) -> dict[str, Any]:
     """A config's values by their dotted paths, in params.yaml's words."""
     kind, said = config if isinstance(config, tuple) else (type(config), msgspec.to_builtins(config))
     found = leaves(said, AROUND.get(kind, ""))
-    return {path.removeprefix("embed.pretrain."): value for path, value in found}
+    listed = ((path, list(value) if isinstance(value, tuple) else value) for path, value in found)
+    return {path.removeprefix("embed.pretrain."): value for path, value in listed}
 
 
 def _filled(said: Mapping[str, Any], stage: Stage) -> Stage | tuple[type[Stage], Mapping[str, Any]]:

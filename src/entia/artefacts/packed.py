@@ -52,8 +52,8 @@ def refuse(plan: Plan, of: Holds) -> None:
 def refuse_on(plan: Plan, subset: Subset, held: Held) -> None:
     """Raises `Problem` with every planned run on a subset that holds this, where it cannot be made of it."""
     rows = {
-        artefact: tuple(row for row in rows if subset in _read(plan.readouts[row.readout]))
-        for artefact, rows in plan.rows.items()
+        report_id: tuple(row for row in rows if subset in _read(plan.readouts[row.readout]))
+        for report_id, rows in plan.rows.items()
     }
     ours = dataclasses.replace(plan, rows=rows)
     refuse(ours, lambda other: held if other == subset else expected(other))

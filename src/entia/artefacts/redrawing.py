@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 
 from entia.artefacts import provenance, store
-from entia.artefacts.nearest import differences, leaves
+from entia.artefacts.nearest import differences
 from entia.plan import Plan
+from entia.planning import budgets, drawings
+from entia.planning.columns import leaves
 from entia.system import home
 
 METADATA = Path(".snakemake/metadata")
@@ -20,45 +22,53 @@ ENDINGS = {"table": ("csv", "md", "tex"), "figure": ("pdf", "png", "svg")}
 CLAIMS = "claims"
 
 
-def files(plan: Plan, artefact: str) -> list[Path]:
+def files(plan: Plan, report_id: str) -> list[Path]:
     """The files of a table, of a figure or of the claims."""
-    if artefact == CLAIMS:
+    if report_id == CLAIMS:
         return [plan.folder / f"claims.{ending}" for ending in ("md", "json")]
-    kind = "table" if plan.reports[artefact].table else "figure"
-    return [plan.folder / f"{kind}s" / f"{artefact}.{ending}" for ending in ENDINGS[kind]]
+    kind = "table" if plan.reports[report_id].table else "figure"
+    return [plan.folder / f"{kind}s" / f"{report_id}.{ending}" for ending in ENDINGS[kind]]
 
 
-def rows(plan: Plan, artefact: str) -> list[tuple[str, str, str]]:
-    """Every (experiment, arm, readout) that an artefact shows; of the claims, that any artefact does."""
-    artefacts = plan.rows if artefact == CLAIMS else [artefact]
-    found = dict.fromkeys(row for each in artefacts for row in plan.drawn(each))
+def rows(plan: Plan, report_id: str) -> list[tuple[str, str, str]]:
+    """Every (experiment, arm, readout) that a report shows; of the claims, that any report does."""
+    reports = plan.rows if report_id == CLAIMS else [report_id]
+    found = dict.fromkeys(row for each in reports for row in plan.drawn(each))
     return [(row.experiment, row.arm, row.readout) for row in found]
 
 
-def fixed(plan: Plan, artefact: str) -> dict[str, Any]:
-    """All that fixes an artefact beside its inputs: what params.yaml says of it, its rows, the scale and the code."""
-    if artefact == CLAIMS:
+def fixed(plan: Plan, report_id: str) -> dict[str, Any]:
+    """All that fixes a drawing beside its inputs: what params.yaml says of it, its rows, the scale and the code."""
+    if report_id == CLAIMS:
         code = provenance.fingerprint("claims")
-        more = {"looks": list(plan.judging.looks), "rows": sorted(rows(plan, artefact))}
+        more = {"looks": list(plan.judging.looks), "rows": sorted(rows(plan, report_id))}
         reported = home.reported("independent")
     else:
-        report = plan.reports[artefact]
+        report = plan.reports[report_id]
         code = provenance.drawing_code(report)
         asked = {"report": msgspec.to_builtins(report), "drawing": msgspec.to_builtins(report.drawing)}
-        more = {**asked, "rows": rows(plan, artefact)}
+        more = {**asked, "rows": rows(plan, report_id), **_budget(plan, report_id)}
         reported = home.reported("diet", "multi_view")
     return {"scale": plan.scale, "code": code, "reported": reported, **more}
 
 
-def parameter(plan: Plan, artefact: str) -> str:
+def _budget(plan: Plan, report_id: str) -> dict[str, Any]:
+    """What a table says of runs that it does not show: how many settings were tried for its own, where any were."""
+    if not isinstance(plan.reports[report_id].drawing, drawings.DietAccuracy):
+        return {}
+    found = budgets.tried(((row.experiment, row.readout) for row in plan.drawn(report_id)), plan.readouts)
+    return {"tried": {f"{experiment} {name}": count for (experiment, name), count in found.items() if count > 1}}
+
+
+def parameter(plan: Plan, report_id: str) -> str:
     """The same as one canonical text: a rule's parameter."""
-    return json.dumps(fixed(plan, artefact), sort_keys=True)
+    return json.dumps(fixed(plan, report_id), sort_keys=True)
 
 
-def changes(plan: Plan, artefact: str) -> Iterator[str]:
-    """What has changed since Snakemake drew an artefact, a line each; raises `LookupError` where it recorded none."""
-    before, read = _record(files(plan, artefact)[0])
-    now: dict[str, Any] = json.loads(parameter(plan, artefact))
+def changes(plan: Plan, report_id: str) -> Iterator[str]:
+    """What has changed since Snakemake drew a report, a line each; raises `LookupError` where it recorded none."""
+    before, read = _record(files(plan, report_id)[0])
+    now: dict[str, Any] = json.loads(parameter(plan, report_id))
     if before.pop("code", "") != now.pop("code"):
         yield "code: what draws it has changed since it was drawn"
     yield from _rows(before.pop("rows", []), now.pop("rows"))

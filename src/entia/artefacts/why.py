@@ -30,7 +30,10 @@ class Why:
         self.own = functools.cache(self._own)
 
     def answer(self, name: str) -> list[str]:
-        """The reasons for the artefact of this name, file, key, or id. Raises `Problem` where params.yaml has none."""
+        """The reasons for the artefact of this name, file or key, or for the report of this id.
+
+        Raises `Problem` where params.yaml has none.
+        """
         if name in self.plan.reports or name == redrawing.CLAIMS:
             return self._drawing(name)
         stage = self._named(name)
@@ -130,23 +133,23 @@ class Why:
 
     # --- a table, a figure, the claims ------------------------------------------------------------------------------
 
-    def _drawing(self, artefact: str) -> list[str]:
-        file, *others = redrawing.files(self.plan, artefact)
+    def _drawing(self, report_id: str) -> list[str]:
+        file, *others = redrawing.files(self.plan, report_id)
         lines = [f"{each}: missing" for each in (file, *others) if not faults.is_there(each)]
         try:
-            lines += [f"{file}: {how}" for how in redrawing.changes(self.plan, artefact)]
+            lines += [f"{file}: {how}" for how in redrawing.changes(self.plan, report_id)]
         except LookupError:
             if not lines:
                 lines.append(f"{file}: drawn without Snakemake: what from was not recorded")
-        readouts = self._readouts(artefact)
+        readouts = self._readouts(report_id)
         run = [readout for readout in readouts if self.runs(readout)]
         if run:
             lines.append(f"{file}: {len(run)} of its {len(readouts)} readouts would be made anew first")
         return lines + list(self._gathered(run)) or [f"{file}: {CURRENT}"]
 
-    def _readouts(self, artefact: str) -> list[Readout]:
-        """Those that an artefact draws and that are to be made here."""
-        names = dict.fromkeys(name for *_, name in redrawing.rows(self.plan, artefact))
+    def _readouts(self, report_id: str) -> list[Readout]:
+        """Those that a report draws and that are to be made here."""
+        names = dict.fromkeys(name for *_, name in redrawing.rows(self.plan, report_id))
         there = adopted.to_make(self.plan, self.data).readouts
         return [there[name] for name in names if name in there]
 

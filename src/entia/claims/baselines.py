@@ -34,7 +34,7 @@ def barred(study: Study, found: Finding, used: Sequence[pd.DataFrame]) -> Findin
         return found.bar(NONE)
     if not below:
         return found
-    note = f"rules on no representation, for some are no better than their input: {'; '.join(dict.fromkeys(below))}"
+    note = f"no ruling on representations, since some are no better than their input: {'; '.join(dict.fromkeys(below))}"
     return found.bar(note, SUPPORTED, NOT_SUPPORTED)
 
 

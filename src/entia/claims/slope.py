@@ -43,7 +43,7 @@ def best_weight_slope(study: Study) -> Finding:
         found = found.bar(f"at {ends} of {widths} widths the best weight is an end of the grid", *_BOTH)
     if not estimate.bends_down(ERROR):
         found = found.bar("accuracy has no top along the weights", *_BOTH)
-    return found.bar("accuracy is no parabola of log weight", *_BOTH) if cubic < CURVED else found
+    return found.bar("accuracy is not a parabola of log weight", *_BOTH) if cubic < CURVED else found
 
 
 _BOTH = SUPPORTED, NOT_SUPPORTED

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
@@ -87,8 +87,12 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
         other writers than MNIST's). No split there either: the first four fifths of each class train, the rest test.
     cifar10, cifar100: the published files' order. What lies in `raw` is used, MD5 checked before it is unpickled;
         where nothing does, torchvision downloads it there.
+    stl10: the published files' order, its 5,000 labelled images to train on. stl10/unlabelled: its 100,000 images
+        without a class, whose label is -1; stl10/all: the labelled, then those. The test images are the same. What
+        lies in `raw` is used, each file's MD5 checked; where nothing does, torchvision downloads it there.
     pneumoniamnist, pathmnist, dermamnist, bloodmnist: `raw`/NAME.npz in MedMNIST's layout. Its train and val images
         are one training pool, in this order (a subset holds its own validation images out); test is test.
+    food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200: as `published` says, which downloads some of them.
     image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path, in three channels.
         `folders` says which files count, and `pictures` what is seen in them.
 
@@ -107,7 +111,7 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
         case "cifar100":
             return _cifar(catalogue.CIFAR100, dataset, raw, side)
         case "stl10":
-            raise Problem("stl10: has no reader yet (it pretrains on unlabelled images); it can be planned, not run")
+            return _stl10(dataset.partition("/")[2] or "labelled", raw, side)
         case "pneumoniamnist":
             return _medmnist(catalogue.PNEUMONIAMNIST, raw, side)
         case "pathmnist":
@@ -116,6 +120,10 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
             return _medmnist(catalogue.DERMAMNIST, raw, side)
         case "bloodmnist":
             return _medmnist(catalogue.BLOODMNIST, raw, side)
+        case "food101" | "aircraft" | "dtd" | "pets" | "flowers102" | "tinyimagenet" | "cub200":
+            from entia.datasets import published
+
+            return _whole(published.read(dataset, raw, side))
         case "image_folder":
             if side is not None:
                 return _image_folder(folders.below(raw, dataset.removeprefix(config.FOLDER)), side)
@@ -298,6 +306,35 @@ def _verified(of: DataSet, raw: Path) -> str:
     return _checksum(named)
 
 
+def _stl10(images: str, raw: Path, side: int | None) -> Raw:
+    from torchvision.datasets import STL10
+
+    of = catalogue.STL10
+    if not (raw / of.place).exists():
+        _fetched(of, lambda: STL10(raw, split="test", download=True), STL10.url, raw)
+    checksum = _verified(of, raw)
+    split = {"labelled": "train", "unlabelled": "unlabeled", "all": "train+unlabeled"}[images]
+    found = (STL10(raw, split=each) for each in (split, "test"))
+    parts = (
+        _images(_resized(part.data.transpose(0, 2, 3, 1), side), np.asarray(part.labels).astype(np.int64))
+        for part in found
+    )
+    train, test = parts
+    bare = np.count_nonzero(train.label < 0)
+    notes = (f"{bare:,} of them without a class",) if bare else ()
+    return Raw(train, test, of.labels, checksum, notes)
+
+
+def _fetched(of: DataSet, download: Callable[[], object], url: str, raw: Path) -> None:
+    try:
+        _ = download()
+    except (OSError, RuntimeError) as error:
+        raise Problem(
+            f"{raw / of.place} is not there and {url} could not be downloaded ({error}). "
+            f"Put {of.archive[0]} (MD5 {of.archive[1]}), unpacked, into {raw}: it holds the folder {of.place}"
+        ) from error
+
+
 def _medmnist(of: DataSet, raw: Path, side: int | None) -> Raw:
     """Bytes are not checked against a checksum: nothing in them is unpickled, and `Raw` names what was read."""
     path = raw / of.place
@@ -330,7 +367,10 @@ def _damaged(path: Path, how: str) -> Problem:
 
 
 def _image_folder(root: Path, side: int) -> Raw:
-    found = folders.read(root, side)
+    return _whole(folders.read(root, side))
+
+
+def _whole(found: folders.Folder) -> Raw:
     cut = found.trained
     train, test = (_images(found.pixels[of], found.label[of]) for of in (slice(cut), slice(cut, None)))
     return Raw(train, test, found.classes, _checksum(found.digests), found.notes)

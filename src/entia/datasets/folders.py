@@ -81,7 +81,7 @@ def read(root: Path, side: int) -> Folder:
             digests.append((walk.name(path), digest))
             shown.append((picture.pages, picture.brightest))
     if walk.faults:
-        raise Problem(_faulty(walk))
+        raise Problem(faulty(walk.root, {walk.name(path): why for path, why in walk.faults.items()}))
     label = np.asarray([classes[place.kind] for place, _ in found], dtype=np.int64)
     trained = sum(place.split == "train" for place, _ in found)
     return Folder(pixels, label, trained, tuple(map(_text, classes)), digests, tuple(_notes(walk.passed, shown)))
@@ -276,10 +276,11 @@ def _decoded(found: list[tuple[Place, str]], side: int) -> Iterator[tuple[str, p
     """Each file's SHA-256 and image, or why there is none. Threads: both leave the interpreter's lock."""
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # Pillow's, of tags that it passes over and of images that are large
-        yield from pool.map(_opened, (path for _, path in found), repeat(side))
+        yield from pool.map(opened, (path for _, path in found), repeat(side))
 
 
-def _opened(path: str, side: int) -> tuple[str, pictures.Picture | str]:
+def opened(path: str, side: int) -> tuple[str, pictures.Picture | str]:
+    """A file's SHA-256 and image, or why there is none."""
     try:
         content = Path(path).read_bytes()
         return sha256(content).hexdigest(), pictures.decode(content, side)
@@ -292,10 +293,11 @@ def _opened(path: str, side: int) -> tuple[str, pictures.Picture | str]:
 # --- what is said -------------------------------------------------------------------------------------------------
 
 
-def _faulty(walk: _Walk) -> str:
-    lines = [f"  {printable(walk.name(path))}: {printable(why)}" for path, why in sorted(walk.faults.items())]
+def faulty(root: Path, faults: Mapping[str, str]) -> str:
+    """What is said of files, by their names below the root, that cannot be read."""
+    lines = [f"  {printable(name)}: {printable(why)}" for name, why in sorted(faults.items())]
     more = [f"  and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
-    head = f"{printable(walk.root)}: {_count(len(lines), 'file')} cannot be read; replace or remove what is named here"
+    head = f"{printable(root)}: {_count(len(lines), 'file')} cannot be read; replace or remove what is named here"
     return "\n".join([head, *lines[:SHOWN], *more])
 
 

@@ -30,12 +30,19 @@ FEW = 4
 
 
 def calibrate(params: Path, study: plan.Plan, places: int, seconds: float) -> Calibration:
-    """A calibration of the machine at hand for a plan, in about so many seconds."""
-    start = {stage: _seconds(lambda: _begin(stage, params)) for stage in STARTED}  # noqa: B023
+    """A calibration of the machine at hand for a plan, in about so many seconds; progress goes to standard error.
+
+    What begins in that time is ended: on a slow machine the starts, or a cell's steps, may take longer.
+    """
+    end = time.time() + seconds  # of the wall's clock, which processes share
+    start: dict[str, float] = {}
+    for stage in STARTED:
+        start[stage] = _seconds(lambda: _begin(stage, params))  # noqa: B023
+        _say(f"a process that is to {stage} starts in {start[stage]:.1f} s; {_left(end)}")
     start |= {"embed": start["pretrain"], "job": _seconds(lambda: plan.load(params, study.scale))}
-    cells, left = unlike(study), max(seconds / 2, seconds - sum(start.values()))
+    cells, telling = unlike(study), [place == 0 for place in range(places)]
     with ProcessPoolExecutor(places, mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(_measure, [cells] * places, [left] * places))
+        found = list(pool.map(_measure, [cells] * places, [end] * places, telling))
     each = zip(*(known for _, known in found), strict=False)  # as far as all of them came
     return Calibration(
         machine=found[0][0],
@@ -74,15 +81,30 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _measure(cells: list[Pretrain], seconds: float) -> tuple[str, list[Known]]:
-    """What the machine is called, and what the cells take that the time allows, the first always."""
-    end, cap = time.perf_counter() + seconds, seconds / 4 / max(len(cells), 1)
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _left(end: float) -> str:
+    return f"{max(0.0, end - time.time()):.0f} s left"
+
+
+def _measure(cells: list[Pretrain], end: float, tells: bool) -> tuple[str, list[Known]]:
+    """What the machine is called, and what the cells take that are begun before `end`, the first always."""
+    cap = max(0.0, end - time.time()) / 4 / max(len(cells), 1)
     device = stages.take_device(cells[0].threads if cells else 1)
     found: list[Known] = []
     for cell in cells:
-        if not found or time.perf_counter() < end:
+        if not found or time.time() < end:
             found.append(_known(cell, device, cap))
+            if tells:
+                _say(f"cell {len(found)} of {len(cells)}: {_rate(found[-1]):,.0f} images a second; {_left(end)}")
     return stages.name_of(device), found
+
+
+def _rate(known: Known) -> float:
+    """Images that are trained on a second, each with all of its views."""
+    return known.cell.epochs * machines.sizes(known.cell.subset)[0] / known.seconds
 
 
 def _known(of: Pretrain, device: torch.device, cap: float) -> Known:

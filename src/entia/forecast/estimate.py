@@ -65,7 +65,7 @@ def load(path: Path) -> Calibration:
         raise Problem(f"{path}: missing; `entia calibrate` measures this machine in about a minute") from error
     except msgspec.DecodeError as error:
         raise Problem(
-            f"{path}: is no calibration of this version ({error}); `entia calibrate` makes it anew"
+            f"{path}: not a calibration of this version ({error}); `entia calibrate` makes it anew"
         ) from error
 
 
@@ -139,7 +139,7 @@ class Estimate:
         self._found: dict[tuple[Any, ...], Known] = {}
 
     def start(self, stage: str) -> float:
-        """What each job of a stage, or the drawing of an artefact (`report`), takes before its work."""
+        """What each job of a stage, or the drawing of a report (`report`), takes before its work."""
         return self._start.get(stage, 0.0)
 
     def seconds(self, stage: Stage) -> float:

@@ -1,4 +1,4 @@
-"""What `entia plan` says: each artefact's cells, time and memory; a cluster's jobs; the commands that are left."""
+"""What `entia plan` says: each report's cells, time and memory; a cluster's jobs; the commands that are left."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from entia import config, sizes
 from entia.artefacts import adopted, check, current, provenance, store
 from entia.config import KINDS, Stage
-from entia.forecast import cluster, estimate
+from entia.forecast import cluster, estimate, origins
 from entia.forecast.estimate import Calibration, Estimate
 from entia.plan import Plan
 from entia.system import faults, machines
@@ -25,6 +25,8 @@ def calibration(file: Path, asked: Path | None) -> tuple[Calibration | None, str
             f"no times: {file} is of another machine ({found.machine}), or other cores; `entia calibrate` measures "
             f"this one, `--calibration {file}` takes it as it is"
         )
+    if not found.known:
+        return None, f"no times: {asked or file} measured no cell's speed; `entia calibrate` measures anew"
     return found, f"times on {found.machine}, {found.places} cells at once, PyTorch {found.torch}"
 
 
@@ -44,7 +46,7 @@ def of_machine(found: Calibration, plan: Plan, data: Path, copied: bool = False)
 
 def taken_up(plan: Plan, drawn: Plan, data: Path, cells: Sequence[str], ours: Sequence[str]) -> str:
     """What `entia adopt ARCHIVE` did: the cells, what is drawn from them, and what is not."""
-    away, made = adopted.cells(plan, data), {cell for artefact in drawn.rows for cell in drawn.cells(artefact)}
+    away, made = adopted.cells(plan, data), {cell for report_id in drawn.rows for cell in drawn.cells(report_id)}
     lines = [f"{plan.scale} scale: {len(cells)} cells taken up; " + (adopted.whence(away.values()) if away else "")]
     if ours:
         lines.append(f"{len(ours)} left out, since they were trained here: {', '.join(ours)}")
@@ -56,41 +58,43 @@ def taken_up(plan: Plan, drawn: Plan, data: Path, cells: Sequence[str], ours: Se
     return "\n".join(lines)
 
 
-# --- artefacts ----------------------------------------------------------------------------------------------------
+# --- reports ------------------------------------------------------------------------------------------------------
 
 
-def artefacts(plan: Plan, data: Path, found: Calibration | None, about: str) -> str:
-    """A row an artefact, then the whole study, each shared cell once."""
+def reports(plan: Plan, data: Path, found: Calibration | None, about: str) -> str:
+    """A row a report, then the whole study, each shared cell once."""
     of = of_machine(found, plan, data, copied=True) if found else None
     done = {name for name, cell in plan.pretrains.items() if faults.is_there(store.path(data, cell))}
-    lines = [f"scale {plan.scale}; an artefact's cells are its pretraining runs", ""]
+    lines = [
+        f"scale {plan.scale}; rows: readouts that a table or figure shows; cells: the pretraining runs behind them",
+        "",
+    ]
     takes = f"{'time':>8} {'MiB':>8}" if of else ""
-    lines.append(f"{'artefact':10} {'rows':>5} {'cells':>5} {'done':>5} {takes}  title")
+    lines.append(f"{'report':10} {'rows':>5} {'cells':>5} {'done':>5} {takes}  title")
     asked = 0
-    for artefact, report in plan.reports.items():
-        cells = plan.cells(artefact)
+    for report_id, report in plan.reports.items():
+        cells = plan.cells(report_id)
         asked += len(cells)
-        more = _takes(plan, artefact, of, found.places) if of and found else ""
-        lines.append(
-            f"{artefact:10} {len(plan.rows[artefact]):5} {len(cells):5} {len(done & {*cells}):5} {more}  {report.title}"
-        )
-    lines += ["", _counts(plan, asked, done), about]
+        more = _takes(plan, report_id, of, found.places) if of and found else ""
+        counts = f"{len(plan.rows[report_id]):5} {len(cells):5} {len(done & {*cells}):5}"
+        lines.append(f"{report_id:10} {counts} {more}  {report.title}")
+    lines += ["", _counts(plan, asked, done), *origins.lines(plan, data / "raw"), about]
     return "\n".join([*lines, *(_totals(plan, data, of, found) if of and found else []), *troubled(plan, data)])
 
 
-def _takes(plan: Plan, artefact: str, of: Estimate, places: int) -> str:
-    """An artefact's time, alone, from nothing, and the most that a cell of it takes of a GPU's or process's memory."""
-    embeds = {plan.readouts[row.readout]: plan.readouts[row.readout].embed for row in plan.rows[artefact]}
+def _takes(plan: Plan, report_id: str, of: Estimate, places: int) -> str:
+    """A report's time, alone, from nothing, and the most that a cell of it takes of a GPU's or process's memory."""
+    embeds = {plan.readouts[row.readout]: plan.readouts[row.readout].embed for row in plan.rows[report_id]}
     read = {stage for embed in embeds.values() for stage in (embed, embed.on, embed.pretrain, embed.pretrain.subset)}
     seconds = estimate.whole([*embeds, *read], of, places) + of.start("report")
-    cells = plan.cells(artefact) if of.known else []
+    cells = plan.cells(report_id) if of.known else []
     peak = max((of.like(plan.pretrains[cell]).peak_mib for cell in cells), default=0.0)
     return f"{duration(seconds):>8} {peak:8,.0f}"
 
 
 def _counts(plan: Plan, asked: int, done: set[str]) -> str:
     """How many cells there are; the baselines, which nothing trains, counted apart."""
-    own = {cell for artefact in plan.rows for cell in plan.cells(artefact)}
+    own = {cell for report_id in plan.rows for cell in plan.cells(report_id)}
     beside = plan.pretrains.keys() - own
     trained = f"{asked} cells asked for, {len(own)} to train (shared ones once), {len(done & own)} done"
     return f"{trained}; {len(beside)} baselines, {len(done & beside)} done"
@@ -156,11 +160,11 @@ def duration(seconds: float) -> str:
     return f"{math.ceil(seconds)} s"
 
 
-def cells(plan: Plan, artefact: str, data: Path, found: Calibration | None) -> str:
-    """A line for each of an artefact's cells: whether it is done, its name, what it is, how long it takes."""
+def cells(plan: Plan, report_id: str, data: Path, found: Calibration | None) -> str:
+    """A line for each of a report's cells: whether it is done, its name, what it is, how long it takes."""
     of = of_machine(found, plan, data) if found else None
     lines: list[str] = []
-    for name in plan.cells(artefact):
+    for name in plan.cells(report_id):
         cell = plan.pretrains[name]
         head = config.head_bytes(cell, sizes.counted(cell.subset).train or 0) / 2**20
         what = config.label(cell) + (f"; head and its optimiser {head:,.0f} MiB" if head >= 1 else "")
@@ -217,7 +221,7 @@ def commands(plan: Plan, data: Path, found: Calibration | None) -> list[str]:
         return int(left[stage] != "subset"), position.get(config.cell_of(stage), 0), KINDS.index(left[stage])
 
     calls = [f"{left[stage]} {config.name(stage)}" for stage in sorted(left, key=order)]
-    calls += [*(f"report {artefact}" for artefact in plan.reports), "claims", "index"]
+    calls += [*(f"report {report_id}" for report_id in plan.reports), "claims", "index"]
     about = HOW
     if found:
         of = of_machine(found, plan, data)

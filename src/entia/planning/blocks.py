@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from entia.planning import layering, mistakes
+from entia.planning import layering, mistakes, reading
 from entia.planning.layering import Axis, Mistake
 from entia.planning.like import Beside
 
@@ -55,10 +55,13 @@ def read(
     """The blocks of each experiment; mistakes, those of named blocks too, are told."""
     told += [f"blocks.{name}: an experiment has this name too; rename one" for name in named if name in experiments]
 
+    every = {**experiments, **named}
+
     def make(name: str, beside: Beside[Blocks]) -> Blocks:
-        place, part = (f"blocks.{name}", named[name]) if name in named else (f"experiments.{name}", experiments[name])
+        place, part = f"{'blocks' if name in named else 'experiments'}.{name}", every[name]
         found: Blocks = []
         for where, given in _places(place, part):
+            told.extend(_empty(given, where, every))
             found += _blocks(given, where, recipes, beside, told)
             if len(found) > MOST:
                 told.append(f"{place}: stands for more than {MOST:,} blocks; shorten what it is like")
@@ -67,6 +70,16 @@ def read(
 
     found = Beside([*named, *experiments], make, told).all()
     return {name: found[name] for name in experiments}
+
+
+def _empty(given: Any, place: str, every: Mapping[str, Any]) -> Iterator[str]:
+    """A mistake for each name that a block is like and that is left out: the block would stand for nothing."""
+    for name in given.get(reading.LIKE, []) if isinstance(given, dict) else ():
+        if every.get(name) == []:
+            yield (
+                f"line {name.line}: {place}.{reading.LIKE}: {name}: is [], an experiment left out at this scale, so "
+                f"nothing would be run; give {name} a block, or make {place.split('[')[0]} [] too"
+            )
 
 
 def _places(place: str, part: Any) -> list[tuple[str, Any]]:

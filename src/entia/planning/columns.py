@@ -3,6 +3,7 @@
 Planning asks a config for them, `results.frame` writes them down; each is worked out here and nowhere else.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,3 +110,12 @@ def augmentation_level(policy: config.Augmentation) -> int:
 def rate(cell: config.Pretrain) -> float:
     """The learning rate of a cell's own batch."""
     return cell.optimizer.lr * cell.batch / (cell.optimizer.lr_per or cell.batch)
+
+
+def leaves(part: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """The values inside mappings, by their dotted paths."""
+    for name, value in part.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value

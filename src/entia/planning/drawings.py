@@ -13,7 +13,7 @@ import msgspec
 
 from entia import config
 from entia.config import Config
-from entia.planning.columns import ARM, AXES, NUMBERS, SWEEP, Asked
+from entia.planning.columns import ARM, AXES, NUMBERS, SWEEP, Asked, leaves
 
 # --- the kinds ----------------------------------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ class Accounting(Drawing, frozen=True):
     def needs(self, rows: Rows) -> Iterator[str]:
         """That there is such a column."""
         if self.named and any(row.get(self.named) is None for row in rows):
-            yield f"options.named: {self.named!r} is no column of every run; try arm"
+            yield f"options.named: {self.named!r} is not a column that every run has; try arm"
 
 
 class Differences(Drawing, frozen=True):
@@ -85,7 +85,7 @@ class Differences(Drawing, frozen=True):
         """That the baseline is among the variants, has others beside it, and is one run a seed for each of them."""
         values = dict.fromkeys(row.get(self.along) for row in rows)
         if None in values:
-            yield f"options.along: {self.along!r} is no column of every run; try arm"
+            yield f"options.along: {self.along!r} is not a column that every run has; try arm"
         elif self.baseline not in values:
             known = ", ".join(repr(value) for value in values)
             yield f"options.baseline: no run has {self.along} {self.baseline!r}; there are {known}"
@@ -133,7 +133,7 @@ class DietAccuracy(Drawing, frozen=True):
     def needs(self, rows: Rows) -> Iterator[str]:
         """That what tells runs of one seed apart is a column of the table."""
         if self.pick and self.pick not in AXES:
-            yield f"options.pick: {self.pick!r} is no column of the table{_close(self.pick, AXES)}"
+            yield f"options.pick: {self.pick!r} is not a column of the table{_close(self.pick, AXES)}"
         elif twice := _alike(_unique(rows), [*_axes(rows), *([self.pick] if self.pick else []), "seed"]):
             yield (
                 "two runs of one seed differ in no column of the table, "
@@ -276,9 +276,9 @@ class DietCurves(Drawing, frozen=True):
         yield from _diet(rows)
         own = [row for row in rows if row.get("method.name") == "diet"]
         if self.along not in NUMBERS:
-            yield f"options.along: {self.along!r} is no number that runs differ in{_close(self.along, NUMBERS)}"
+            yield f"options.along: {self.along!r} is not a number that runs differ in{_close(self.along, NUMBERS)}"
         if any(row.get(self.panel) is None for row in own):
-            yield f"options.panel: {self.panel!r} is no column of every run{_close(self.panel, AXES)}"
+            yield f"options.panel: {self.panel!r} is not a column that every run has{_close(self.panel, AXES)}"
 
 
 TableName = Literal[
@@ -355,17 +355,9 @@ def _differing(one: Asked, other: Asked) -> str:
     """The fields that two rows differ in."""
     if one.name == other.name:
         return "no field: two experiments ask for one run"
-    left, right = (_flat(msgspec.to_builtins(row.readout)) for row in (one, other))
-    return ", ".join(name for name in left | right if left.get(name) != right.get(name))
-
-
-def _flat(content: object, before: str = "") -> dict[str, Any]:
-    if not isinstance(content, dict):
-        return {before.removeprefix("embed.pretrain."): content}
-    found: dict[str, Any] = {}
-    for name, part in content.items():
-        found |= _flat(part, f"{before}.{name}" if before else str(name))
-    return found
+    left, right = (dict(leaves(msgspec.to_builtins(row.readout))) for row in (one, other))
+    names = (name for name in left | right if left.get(name) != right.get(name))
+    return ", ".join(name.removeprefix("embed.pretrain.") for name in names)
 
 
 def _listed(values: Iterable[object]) -> str:

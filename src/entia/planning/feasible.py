@@ -198,7 +198,7 @@ def network(encoder: Encoder, channels: int, side: int) -> Iterator[str]:
             patch = max(4, side // 16)
             if side % patch:
                 yield (
-                    f"side: {side} pixels are no whole number of {name}'s patches of {patch}; "
+                    f"side: {side} pixels cannot be cut into {name}'s patches of {patch}; "
                     f"set augmentation.size: {max(patch, side - side % patch)}"
                 )
         case _:

@@ -17,6 +17,7 @@ import msgspec
 from entia import config
 from entia.config import Config, Embed, Pretrain, Probe, Readout
 from entia.planning import mistakes
+from entia.planning.columns import leaves
 
 MOST = 20_000
 """Cells of one block: more take minutes to lay out, and are mostly a slip."""
@@ -300,7 +301,8 @@ def _names(block: Tree) -> Tree:
 def readout(cell: Cell) -> Readout:
     """The readout of a cell: its last stage, which holds the others."""
     pretrain = Pretrain(**{name: getattr(cell, name) for name in Pretrain.__struct_fields__})
-    on = msgspec.structs.replace(cell.subset, fraction=1.0, balanced=True, dataset=cell.embed.on or cell.subset.dataset)
+    whole = msgspec.structs.replace(cell.subset, fraction=1.0, balanced=True, images="labelled")
+    on = msgspec.structs.replace(whole, dataset=cell.embed.on or cell.subset.dataset)
     options = cell.embed
     embed = Embed(
         pretrain=pretrain, on=on, views=options.views, epochs=options.epochs, dtype=options.dtype, std=options.std
@@ -316,18 +318,10 @@ def overridden(layers: Layers, scale: str, datasets: Iterable[str]) -> Iterator[
     parts = {f"datasets.{name}": layers.datasets.get(name, {}) for name in sorted(datasets)}
     own = {f"scales.{scale}.defaults": layers.scale}
     for place, layer, later in (("defaults", layers.defaults, [own, parts]), (next(iter(own)), layers.scale, [parts])):
-        for path, value in _leaves(layer):
+        for path, value in leaves(layer):
             for winners in later:
-                others = {name: dict(_leaves(part)).get(path, value) for name, part in winners.items()}
+                others = {name: dict(leaves(part)).get(path, value) for name, part in winners.items()}
                 if others and all(other != value for other in others.values()):
                     shown = ", ".join(f"{other} of {name}" for name, other in others.items())
                     yield f"{place}.{path}: {value} has no effect here; {shown} lies over it: change it there"
                     break
-
-
-def _leaves(part: Tree, before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in part.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value

@@ -77,7 +77,7 @@ def conditions(rows: pd.DataFrame, scale: str, chosen: bool = True) -> str:
 
 
 def heading(title: str, rows: pd.DataFrame, scale: str) -> str:
-    """An artefact's title; below the papers' scale with the data it was really drawn on, whatever the title names."""
+    """A report's title; below the papers' scale with the data it was really drawn on, whatever the title names."""
     return (
         title if scale == "paper" or rows.empty else f"{title} [here {_every(rows, 'subset.dataset')}, {scale} scale]"
     )

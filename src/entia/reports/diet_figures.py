@@ -95,7 +95,8 @@ def sizes(rows: pd.DataFrame) -> Figure:
         part = found[(found["subset.dataset"] == data) & (found["encoder.name"] == encoder)]
         for (method, depth), curve in part.groupby(["method.name", "projector.depth"]):
             name = f"{method}, {depth} projector layers" if depth and method in ("diet", "supervised") else str(method)
-            _line(axes, curve, "images", "accuracy", name, _colour(method), "--" if "layers" in name else "-")
+            style = "--" if "layers" in name else "-"
+            plots.means(axes, curve, "images", "accuracy", name, style=style, colour=_colour(method))
         axes.set(xscale="log", xlabel="training images", ylabel="test accuracy (%)", title=f"{data}, {encoder}")
         ticks = sorted(map(float, part["images"].unique()))
         axes.set_xticks(ticks, [plots.count(tick) if tick >= 1000 else f"{tick:g}" for tick in ticks])
@@ -125,13 +126,6 @@ def _colour(method: object) -> str:
     """A method's own colour; one of twenty others, by its name, where it is not among `METHODS`."""
     other = mpl.colors.to_hex(mpl.colormaps["tab20b"](zlib.crc32(str(method).encode()) % 20))
     return dict(zip(METHODS, (*plots.COLOURS, "0.5"), strict=True)).get(str(method), other)
-
-
-def _line(axes: Axes, rows: pd.DataFrame, x: str, y: str, name: str, colour: object, style: str = "-") -> None:
-    """A line through the means over seeds of `y` (a fraction, drawn in per cent), and every seed's point."""
-    means = rows.groupby(x)[y].mean()
-    axes.plot(means.index, 100 * means, style, marker="o", ms=4, color=colour, label=name or None)
-    axes.plot(rows[x], 100 * rows[y], marker=".", ms=4, ls="", color=colour, alpha=0.5)
 
 
 def curves(rows: pd.DataFrame, along: str = "method.smoothing", panel: str = "encoder.name") -> Figure:
@@ -192,7 +186,7 @@ def batch(rows: pd.DataFrame) -> Figure:
         for (method, scaled), arm in part.groupby(["method.name", "scaled"]):
             name = f"{method}, lr {'∝ batch' if scaled else 'fixed'}"
             for column in shown:
-                _line(top, arm, "batch", column, "", _tone(method, scaled), styles[column])
+                plots.means(top, arm, "batch", column, None, style=styles[column], colour=_tone(method, scaled))
             seconds = arm[arm["cell"].isin(clocked["cell"])].groupby("batch")["seconds"].mean()
             below.plot(seconds.index, seconds, "o-", ms=4, color=_tone(method, scaled), label=name)
         top.set(ylabel=f"{'online' if online else 'readout'} accuracy (%)", title=title)

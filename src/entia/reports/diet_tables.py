@@ -17,11 +17,21 @@ from entia import results
 from entia.planning.columns import AXES
 from entia.reports import accuracies, reported
 
-READ_AS = (
-    "last epoch: a probe on the frozen encoder's embeddings of clean images; best epoch: the largest of the saved "
-    "epochs', chosen on the test split, as the papers' scripts tabulate it; online: the probe trained along"
-)
-"""What a table's columns of accuracy are."""
+TRIED = "settings tried"
+READ_AS = {
+    "last epoch %": "last epoch: a probe on the frozen encoder's embeddings of clean images",
+    "best epoch on test %": "best epoch: the largest of the saved epochs', chosen on the test split, as the papers' "
+    "scripts tabulate it",
+    "online, last %": "online: the probe trained along",
+    TRIED: f"{TRIED}: how many learning rates and weights (or values of the column that says `best on`) a method's "
+    "setting was chosen from on held-out images, by a seed that is not judged; 1: not tuned",
+}
+"""What a table's columns of accuracy and of tuning are."""
+
+
+def read_as(table: pd.DataFrame) -> list[str]:
+    """What is to be said of the columns that a table has."""
+    return [said for name, said in READ_AS.items() if name in table]
 
 
 def accuracy(rows: pd.DataFrame, known: pd.DataFrame, pick: str = "") -> pd.DataFrame:
@@ -69,6 +79,7 @@ def _tabled(found: pd.DataFrame, known: pd.DataFrame, pick: str, more: dict[str,
             "online, best on test %": ("online_best", "mean"),
             "n": ("ended", "nunique"),
             "diverged": ("diverged", "sum"),
+            **({TRIED: ("tried", "max")} if "tried" in found else {}),
             **{name: (name, "mean") for name in accuracies.BASELINES if name in found},
             **more,
         }
@@ -112,7 +123,11 @@ def _axes(rows: pd.DataFrame) -> list[str]:
 
 
 def picked(found: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
-    """Of each group, the runs at the value of `column` that `results.best_weights` chooses; those without one stay."""
+    """Of each group, the runs at the value of `column` that `results.best_weights` chooses; those without one stay.
+
+    What they were picked from is what was tried.
+    """
     chosen = found[found[column].notna()]
-    kept = results.best_weights(chosen.assign(weight=chosen[column]), by) if len(chosen) else chosen
+    chosen = chosen.assign(weight=chosen[column], tried=chosen.groupby(by, dropna=False)[column].transform("nunique"))
+    kept = results.best_weights(chosen, by) if len(chosen) else chosen
     return pd.concat([kept, found[found[column].isna()]])

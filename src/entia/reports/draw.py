@@ -8,27 +8,29 @@ from entia import results
 from entia.claims import tuning
 from entia.config import Problem
 from entia.planning.reports import Report
-from entia.reports import captions, figures, plots, rendering, reported, tables
+from entia.reports import captions, diet_tables, figures, plots, rendering, reported, tables
 
 
-def table(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
+def table(report: Report, rows: pd.DataFrame, scale: str, report_id: str) -> dict[str, str]:
     """The table as csv (numbers as they are), md and tex (numbers as people read them), each with its conditions.
 
     Where a `Problem` keeps it from being drawn, a table that says so.
     """
     try:
-        return _table(report, _judged(report, _trained(report, rows)), scale, artefact)
+        return _table(report, _judged(report, _trained(report, rows)), scale, report_id)
     except Problem as problem:
         why = pd.DataFrame({"cannot be drawn": [" ".join(str(problem).split())]})
-        return rendering.rendered(why, report.title, f"{scale} scale", artefact)
+        return rendering.rendered(why, report.title, f"{scale} scale", report_id)
 
 
-def _table(report: Report, rows: pd.DataFrame, scale: str, artefact: str) -> dict[str, str]:
-    drawing, known = report.drawing, reported.of(artefact)
+def _table(report: Report, rows: pd.DataFrame, scale: str, report_id: str) -> dict[str, str]:
+    drawing, known = report.drawing, reported.of(report_id)
     made, notes = tables.table(drawing, rows, known)
+    made = rendering.filled(made)
+    notes = [*notes, *diet_tables.read_as(made)]
     said = [captions.conditions(rows, scale, drawing.chooses), *notes, results.diverged(rows), reported.said(known)]
     title = captions.heading(report.title, rows, scale)
-    return rendering.rendered(made, title, "; ".join(part for part in said if part), artefact)
+    return rendering.rendered(made, title, "; ".join(part for part in said if part), report_id)
 
 
 def figure(report: Report, rows: pd.DataFrame, scale: str) -> Figure:

@@ -46,4 +46,4 @@ def figure(drawing: Drawing, rows: pd.DataFrame) -> Figure:
         case drawings.DietInteractions():
             return linear.interactions()
         case other:
-            raise ValueError(f"{other!r} is no figure")
+            raise ValueError(f"{other!r} is not a figure")

@@ -20,14 +20,14 @@ def html(
     benchmarks: str = "",
     note: str = "",
 ) -> str:
-    """The page: a line for each claim's verdict, then every artefact in the order of params.yaml, then speed.
+    """The page: a line for each claim's verdict, then every table and figure in the order of params.yaml, then speed.
 
     The claims' parts are left to their file. Tables come from their Markdown, figures by their files' names, each with
     what is to be said beside it. What is in neither, and claims that are empty, were not drawn: the page says so and
     names the log. `speed` is the benchmarks' table, empty where none has run, and `benchmarks` the way from the page to
     their folder. `note` says where the cells were made, if not here.
     """
-    parts = [_artefact(a, report, tables.get(a), figures.get(a)) for a, report in plan.reports.items()]
+    parts = [_drawn(a, report, tables.get(a), figures.get(a)) for a, report in plan.reports.items()]
     if plan.absent:
         parts.append(_left_out(plan))
     if speed:
@@ -42,25 +42,25 @@ def html(
     )
 
 
-def _artefact(artefact: str, report: Report, table: str | None, note: str | None) -> str:
+def _drawn(report_id: str, report: Report, table: str | None, note: str | None) -> str:
     if table is not None:
-        return _table(artefact, table, f"tables/{artefact}.csv tables/{artefact}.tex")
+        return _table(report_id, table, f"tables/{report_id}.csv tables/{report_id}.tex")
     if note is not None:
-        return _figure(artefact, report.title, note)
-    return _undrawn(artefact, report.title, f"{'table' if report.table else 'figure'}/{artefact}")
+        return _figure(report_id, report.title, note)
+    return _undrawn(report_id, report.title, f"{'table' if report.table else 'figure'}/{report_id}")
 
 
 def _left_out(plan: Plan) -> str:
-    listed = "".join(f"<li>{artefact}. {escape(title)}</li>" for artefact, title in plan.absent.items())
+    listed = "".join(f"<li>{report_id}. {escape(title)}</li>" for report_id, title in plan.absent.items())
     return (
         f'<h2 id="left-out">Not at {plan.scale} scale</h2>\n<p class="note">It has not the data, networks or runs that '
         f"these are about; `scale: paper` in params.yaml has.</p>\n<ul>{listed}</ul>\n"
     )
 
 
-def _undrawn(artefact: str, title: str, log: str) -> str:
+def _undrawn(report_id: str, title: str, log: str) -> str:
     return (
-        f'<h2 id="{artefact}">{artefact}. {escape(title)}</h2>\n'
+        f'<h2 id="{report_id}">{report_id}. {escape(title)}</h2>\n'
         f'<p class="note">Not drawn: the last run failed here (logs/{log}.log says why) or in a cell of this.</p>\n'
     )
 
@@ -71,12 +71,13 @@ def said(svg: str) -> str:
     return " ".join(unescape(found[1]).split()) if found else ""
 
 
-def _figure(artefact: str, title: str, note: str) -> str:
+def _figure(report_id: str, title: str, note: str) -> str:
     text = escape(title)
     said = f"{escape(note)}<br>" if note else ""
     return (
-        f'<h2 id="{artefact}">{artefact}. {text}</h2>\n<img src="figures/{artefact}.png" alt="{text}">\n'
-        f'<p class="note">{said}<a href="figures/{artefact}.pdf">pdf</a> <a href="figures/{artefact}.svg">svg</a></p>\n'
+        f'<h2 id="{report_id}">{report_id}. {text}</h2>\n<img src="figures/{report_id}.png" alt="{text}">\n'
+        f'<p class="note">{said}<a href="figures/{report_id}.pdf">pdf</a> '
+        f'<a href="figures/{report_id}.svg">svg</a></p>\n'
     )
 
 
@@ -85,7 +86,7 @@ def _speed(markdown: str, folder: str) -> str:
     return _table("speed", markdown, f"{folder}/ratios.csv {folder}/ratios.svg") + image
 
 
-def _table(artefact: str, markdown: str, files: str) -> str:
+def _table(report_id: str, markdown: str, files: str) -> str:
     title, *lines = [line for line in markdown.splitlines() if line]
     cells = [[escape(cell.strip()) for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")]
     notes = [escape(line) for line in lines if not line.startswith("|")]
@@ -93,7 +94,7 @@ def _table(artefact: str, markdown: str, files: str) -> str:
     rows = "".join(_row(row, "td") for row in body)
     links = " ".join(f'<a href="{file}">{file.rsplit(".", 1)[1]}</a>' for file in files.split())
     return (
-        f'<h2 id="{artefact}">{escape(title.strip("*"))}</h2>\n<table>\n{_row(head, "th")}{rows}</table>\n'
+        f'<h2 id="{report_id}">{escape(title.strip("*"))}</h2>\n<table>\n{_row(head, "th")}{rows}</table>\n'
         f'<p class="note">{"<br>".join(notes)} {links}</p>\n'
     )
 

@@ -114,10 +114,19 @@ def floors(axes: Axes, rows: pd.DataFrame, show: str = "accuracy", across: str =
         axes.text(0.98, 0.02, text, transform=axes.transAxes, ha="right", fontsize=7, color="0.4")
 
 
-def means(axes: Axes, rows: pd.DataFrame, x: str, y: str, name: str, marker: str, style: str = "-") -> None:
+def means(
+    axes: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    y: str,
+    name: str | None,
+    marker: str = "o",
+    style: str = "-",
+    colour: object = None,
+) -> None:
     """A line through the means over seeds of `y` (a fraction, drawn in per cent), and every seed's point."""
     means = rows.groupby(x)[y].mean()
-    (line,) = axes.plot(means.index, 100 * means, style, marker=marker, ms=5, label=name)
+    (line,) = axes.plot(means.index, 100 * means, style, marker=marker, ms=5, color=colour, label=name)
     axes.plot(rows[x], 100 * rows[y], marker=".", ms=4, ls="", color=line.get_color(), alpha=0.5)
 
 

@@ -63,8 +63,8 @@ def record(plan: Plan, origin: str, page: str) -> Path:
 
 def _files(plan: Plan) -> Iterator[str]:
     """What a scale's folder holds of the formats that are recorded, the page aside."""
-    for artefact in (*plan.reports, redrawing.CLAIMS):
-        drawn = redrawing.files(plan, artefact)
+    for report_id in (*plan.reports, redrawing.CLAIMS):
+        drawn = redrawing.files(plan, report_id)
         yield from (str(file.relative_to(plan.folder)) for file in drawn if file.suffix in FORMATS)
     if adopted.record(plan).exists():
         yield adopted.record(plan).name

@@ -6,18 +6,21 @@
 
 import pandas as pd
 
+ACCURACIES = ("accuracy %", "last epoch %")
+"""Columns that every table of accuracies has; where no run of a row ended, they say `diverged`."""
 
-def rendered(table: pd.DataFrame, title: str, conditions: str, artefact: str) -> dict[str, str]:
+
+def rendered(table: pd.DataFrame, title: str, conditions: str, report_id: str) -> dict[str, str]:
     """A table's csv, Markdown and LaTeX text; the latter two with mean and spread in one cell."""
     shown = readable(table)
     markdown = "\n".join(
         [_line(shown.columns), _line(["---"] * len(shown.columns)), *(_line(row) for row in shown.to_numpy())]
     )
-    caption = f"{artefact}. {title}. {conditions}."
+    caption = f"{report_id}. {title}. {conditions}."
     return {
         "csv": table.assign(conditions=conditions).to_csv(index=False, lineterminator="\n"),
-        "md": f"**{artefact}. {title}**\n\n{markdown}\n\n{conditions}.\n",
-        "tex": _latex(shown, caption, artefact),
+        "md": f"**{report_id}. {title}**\n\n{markdown}\n\n{conditions}.\n",
+        "tex": _latex(shown, caption, report_id),
     }
 
 
@@ -31,10 +34,15 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         mean = table.columns[table.columns.get_loc(spread) - 1]
         digits = 2 if mean == "minutes" else 1
         shown[mean] = [_spread(m, s, digits) for m, s in zip(table[mean], table[spread], strict=True)]
-        if "diverged" in table and mean in ("accuracy %", "last epoch %"):
-            shown[mean] = shown[mean].where(table[mean].notna() | (table["diverged"] == 0), "diverged")
         shown = shown.drop(columns=spread)
+    for name in {*ACCURACIES} & {*shown} if "diverged" in table else ():
+        shown[name] = shown[name].where(table[name].notna() | (table["diverged"] == 0), "diverged")
     return shown.map(_number)
+
+
+def filled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the columns that have no value in any row, but for `ACCURACIES`."""
+    return table[[name for name in table if name in ACCURACIES or table[name].notna().any()]]
 
 
 def _number(value: object) -> str:
@@ -55,7 +63,7 @@ def _line(cells: object) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"  # pyright: ignore
 
 
-def _latex(shown: pd.DataFrame, caption: str, artefact: str) -> str:
+def _latex(shown: pd.DataFrame, caption: str, report_id: str) -> str:
     escaped = shown.map(_escape).rename(columns=_escape)
     body = "\n".join(" & ".join(row) + r" \\" for row in escaped.to_numpy())
     head = " & ".join(escaped.columns) + r" \\"
@@ -64,7 +72,7 @@ def _latex(shown: pd.DataFrame, caption: str, artefact: str) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{_escape(caption)}}}",
-            rf"\label{{tab:{artefact}}}",
+            rf"\label{{tab:{report_id}}}",
             rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}",
             r"\hline",
             head,

@@ -14,14 +14,14 @@ REPORTED = (home.REPORTED / "multi_view.csv", home.REPORTED / "diet.csv")
 UNKNOWN = "not known"
 
 
-def of(artefact: str) -> pd.DataFrame:
-    """The papers' own figures for an artefact, each with its source; empty where none is known."""
+def of(report_id: str) -> pd.DataFrame:
+    """The papers' own figures for a report, each with its source; empty where none is known."""
     found = pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False) for file in REPORTED])
-    return found[found["artefact"] == artefact]
+    return found[found["artefact"] == report_id]
 
 
 def said(known: pd.DataFrame) -> str:
-    """What the papers say of an artefact as a whole, beside its rows; empty where they speak of rows alone."""
+    """What the papers say of a report as a whole, beside its rows; empty where they speak of rows alone."""
     whole = known[known["arm"] == ""]
     if whole.empty and len(known):
         return ""

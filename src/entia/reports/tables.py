@@ -33,11 +33,11 @@ def table(drawing: Drawing, rows: pd.DataFrame, known: pd.DataFrame) -> tuple[pd
         case drawings.HeldOut():
             return held_out(rows), []
         case drawings.DietCost():
-            return diet_tables.cost(rows, known), [diet_tables.READ_AS, results.timed(rows)[1]]
+            return diet_tables.cost(rows, known), [results.timed(rows)[1]]
         case drawings.DietAccuracy(pick=pick):
-            return diet_tables.accuracy(rows, known, pick), [diet_tables.READ_AS]
+            return diet_tables.accuracy(rows, known, pick), []
         case other:
-            raise ValueError(f"{other!r} is no table")
+            raise ValueError(f"{other!r} is not a table")
 
 
 def width_table(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

@@ -101,8 +101,8 @@ def pareto(rows: pd.DataFrame) -> Figure:
     rows, label, title = _minutes(rows)
     means = rows.groupby([*results.ARM, "weight", "epoch"], as_index=False)[["minutes", "accuracy"]].mean()
     means["error"] = 100 * (1 - means["accuracy"])
-    figure, panels = plots.panels(1, 1, width=6.4, height=4.6)
-    axes = panels[0][0]
+    figure, panels = plots.panels(1, 1, width=6.4, height=4.6, key=2 + len(plots.FLOORS) / 2)
+    axes, key = panels[0]
     kinds = {
         "2 views": (means[means["views"] == 2], "^", plots.COLOURS[0]),
         "more views": (means[means["views"] > 2], "o", plots.COLOURS[6]),
@@ -131,7 +131,7 @@ def pareto(rows: pd.DataFrame) -> Figure:
         for views, one in spent.iterrows()
     )
     figure.supxlabel(f"Spent at most by {text}.")
-    axes.legend(fontsize=8)
+    key.legend(*axes.get_legend_handles_labels(), loc="center", fontsize=8, ncols=2)  # in the axes it may hide a point
     return figure
 
 

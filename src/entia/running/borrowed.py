@@ -55,8 +55,8 @@ def by_value(plan: Plan) -> list[Pretrain]:
     """
     found: dict[str, None] = {}
     beside = _baselines(plan)
-    for artefact in plan.reports:
-        cells = [(name, plan.pretrains[name]) for name in plan.cells(artefact)]
+    for report_id in plan.reports:
+        cells = [(name, plan.pretrains[name]) for name in plan.cells(report_id)]
         seeds = list(dict.fromkeys(cell.seed for _, cell in cells))
         for name, _ in sorted(cells, key=lambda item: seeds.index(item[1].seed)):
             found |= {**beside[name], name: None}
@@ -192,7 +192,9 @@ def run(plan: Plan, data: Path, wanted: Wanted) -> int:
             _heed(study, workers)
     except KeyboardInterrupt:
         interrupted = True
-        print("Saving what is half trained, then packing. Ctrl-C once more ends without.", file=sys.stderr, flush=True)
+        print(
+            "Saving half-trained runs, then packing. Ctrl-C once more ends without that.", file=sys.stderr, flush=True
+        )
     finally:
         crew.dismiss(workers, max(0.0, min(GRACE, study.end - time.time())), data)
     count = archive.pack(plan, data, wanted.archive, study.is_finished, wanted.weights)
