@@ -1,6 +1,10 @@
 """One cell in several processes (gloo, on CPUs) against the same cell in one."""
 
+import os
+import shutil
+import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +19,8 @@ from hypothesis import strategies as st
 from test_config import cell
 from torch import distributed, nn
 
-from entia import pretrain, processes
+from entia import pretrain, processes, stages
+from entia.artefacts import store
 from entia.config import (
     BYOL,
     BarlowTwins,
@@ -30,11 +35,14 @@ from entia.config import (
     SDiet,
     SimCLR,
     SpectralContrastive,
+    Subset,
     Supervised,
     VICReg,
 )
 from entia.pretrain import Data
 from entia.processes import Processes
+from entia.system import machines
+from entia.system import together as together_
 
 COUNTS = (1, 2, 4)
 ALIKE = 1e-10
@@ -298,3 +306,129 @@ def test_shares_stand_in_order_and_differ_by_one_image_at_most(images, count):
 def test_more_processes_than_images_in_the_last_batch_are_refused():
     with pytest.raises(Problem, match="7 devices, and 6 images in a batch; take fewer devices"):
         pretrain._Run(small(), images(), images(), Processes(0, 7))
+
+
+# --- a cell's training ----------------------------------------------------------------------------------------------
+
+SUBSET = Subset(dataset="mnist5k", limit=110, side=12)
+"""99 images to train on: at batches of 47 an epoch ends with one of 5."""
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    stages.subset(SUBSET)
+    return tmp_path
+
+
+def trained(name: str, **fields: Any) -> Pretrain:
+    return small(**{"subset": SUBSET, "batch": 47, "epochs": 4, **CELLS[name], **fields})
+
+
+def weights(of: Pretrain) -> dict[str, torch.Tensor]:
+    return store.read_tensors(store.path(stages.DATA, of))[0]
+
+
+def log(of: Pretrain) -> list[dict[str, Any]]:
+    return store.read_log(store.log_path(stages.DATA, of))
+
+
+def after(config: Pretrain, count: int, stop_after: int = 0) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """A cell's weights and log, made anew by so many processes, in float64; they are asked to stop after an epoch.
+
+    In float32 a few steps of so high a rate make of the last bit the second digit.
+    """
+    for file in (store.path(stages.DATA, config), store.log_path(stages.DATA, config)):
+        file.unlink(missing_ok=True)
+    begin = together_.run
+
+    def run(task: Callable[..., None], calls: Any, patient: int) -> int:
+        assert task is stages._train_as
+        return begin(_finely, [(stop_after, *call) for call in calls], patient)
+
+    with pytest.MonkeyPatch.context() as patch, exact():
+        patch.setattr(together_, "run", run)
+        stages.pretrain(config, count)
+    return weights(config), log(config)
+
+
+def _finely(stop_after: int, stage: Pretrain, rank: int, *rest: Any) -> None:
+    """As `stages._train_as`; one process alone, and not the first, gets SIGTERM in the epoch after which all stop."""
+    epoch = pretrain._Run.epoch
+
+    def signalled(self: pretrain._Run, number: int) -> pretrain.Row:
+        if rank == 1 and number == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return epoch(self, number)
+
+    pretrain._Run.epoch = signalled
+    with exact():
+        stages._train_as(stage, rank, *rest)
+
+
+MOVED = 1e-6
+"""How far apart weights may be after four epochs in float64, as a share of their length."""
+
+
+@pytest.mark.parametrize("name", ["diet", "byol"])
+def test_a_cell_trained_by_several_is_the_cell_trained_by_one(name, study):
+    """DIET's head has a row an image; BYOL has a second network and a predictor."""
+    config = trained(name)
+    alone, rows = after(config, 1)
+    for count in COUNTS[1:]:
+        several, theirs = after(config, count)
+        assert apart(several, alone) < MOVED
+        for row, mine in zip(theirs, rows, strict=True):
+            assert float(row["loss"]) == pytest.approx(float(mine["loss"]), rel=MOVED)
+            assert row["probe_accuracy"] == mine["probe_accuracy"] and row["view_images"] == mine["view_images"]
+            assert row["machine"] == f"{mine['machine']}, {count} together"
+        again, _ = after(config, count)
+        assert apart(again, several) == 0.0
+
+
+@pytest.mark.parametrize("name", ["moco", "sdiet"])
+def test_a_cell_goes_on_with_another_number_of_processes_from_where_it_was(name, study):
+    config = trained(name)
+    whole, _ = after(config, 1)
+    with pytest.raises(SystemExit) as ended:
+        after(config, 2, stop_after=2)
+    assert ended.value.code == machines.STOPPED
+    part = store.path(stages.DATA, config).with_suffix(".part")
+    shutil.copytree(part, study / "halfway")
+    for count in (4, 1):
+        shutil.copytree(study / "halfway", part, dirs_exist_ok=True)
+        ended_by, rows = after(config, count)
+        assert apart(ended_by, whole) < MOVED
+        assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+        assert ["2 together" in row["machine"] for row in rows] == [True, True, False, False]
+
+
+def test_what_one_process_cannot_do_is_said_once_and_ends_the_others(study, capfd):
+    config = trained("vicreg", batch=16)  # the last batch has three
+    with pytest.raises(Problem, match="4 devices, and 3 images in a batch; take fewer devices"):
+        stages.pretrain(config, 4)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def fails(rank: int) -> None:
+    if rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600)
+
+
+def test_a_process_that_dies_ends_the_others():
+    start = time.monotonic()
+    assert together_.run(fails, [(0,), (1,), (2,)], machines.STOPPED) == 128 + signal.SIGKILL
+    assert time.monotonic() - start < 300
+
+
+def test_each_process_has_a_gpu_of_its_own_the_freest_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    assert machines.several_gpus(3, tmp_path) == ["0", "1", "2"]
+    assert machines.take_gpu(["0"], tmp_path) == "0"
+    assert machines.several_gpus(2, tmp_path) == ["1", "2"]
+    with pytest.raises(Problem, match="devices: 4 are asked for, and here are 3 GPUs"):
+        machines.several_gpus(4, tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert machines.several_gpus(2, tmp_path) == [None, None]

@@ -159,7 +159,7 @@ def _train(stage: Pretrain, rank: int = 0, count: int = 1) -> None:
                         break
                     if rank == 0 and progress.epoch in config.kept(stage):
                         saved.keep(progress.epoch, progress.weights())
-                    stopping = among.total(stop.came, device) > 0 and progress.epoch < stage.epochs
+                    stopping = among.total(float(stop.came), device) > 0 and progress.epoch < stage.epochs
                     due = stopping or (progress.epoch < stage.epochs and saved.is_due(progress.size))
                     if rank == 0 and due:
                         saved.save(rows, progress.state)
