@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -428,3 +429,25 @@ def test_looks_are_planned_for_each_scale_and_there_are_none_where_nothing_is_sa
 def test_a_mistaken_look_is_named(given, said, tmp_path):
     text = re.sub(r"^judging:.*\n(?: .*\n)*", "", TEXT, flags=re.M)
     assert said in mistake(f"{text}\njudging: {given}\n", tmp_path)
+
+
+@pytest.mark.parametrize("scale", ["laptop", "photos"])
+def test_devices_are_a_scales_own_and_rename_nothing(scale, tmp_path):
+    one, several = load(at(scale), tmp_path), load(at(scale) + "\ndevices: {photos: 4}\n", tmp_path)
+    assert (one.devices, several.devices) == (1, 4 if scale == "photos" else 1)
+    assert one == replace(several, devices=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("{laptops: 2}", "devices.laptops: unknown; did you mean laptop?"),
+        ("{laptop: 0}", "devices.laptop: 0 is not a positive whole number"),
+        ("{laptop: true}", "devices.laptop: true is not a positive whole number"),
+        ("{photos: two}", "devices.photos: 'two' is not a positive whole number"),
+        ("4", "devices: 4 is not a mapping"),
+        ("{laptop: 100000}", "devices.laptop: 100000, and a cell's batch is "),
+    ],
+)
+def test_a_mistaken_number_of_devices_is_named(given, said, tmp_path):
+    assert said in mistake(f"{at('laptop')}\ndevices: {given}\n", tmp_path)

@@ -131,7 +131,7 @@ def _making(command: _Command) -> None:
     cell = ("cell", "an artefact's name, or its key (its last ten digits)")
     for step, run, text in (
         ("subset", _pack, "pack a data set's images into data/subset/"),
-        ("pretrain", _alone(stages.pretrain), "pretrain one cell into data/checkpoints/"),
+        ("pretrain", _train, "pretrain one cell into data/checkpoints/"),
         ("embed", _alone(stages.embed), "embed images by a cell's encoders into data/embeddings/"),
         ("readout", _alone(stages.readout), "read labels out of embeddings into data/readouts/"),
     ):
@@ -219,6 +219,11 @@ def _count(text: str) -> int:
 def _alone(run: Callable[[Any], None]) -> Callable[[plan.Plan, Any], None]:
     """A stage that asks nothing of the rest of the plan."""
     return lambda _, of: run(of)
+
+
+def _train(planned: plan.Plan, of: config.Pretrain) -> None:
+    """Pretrains a cell on as many devices as its scale says."""
+    stages.pretrain(of, planned.devices)
 
 
 def _pack(planned: plan.Plan, of: config.Subset) -> None:

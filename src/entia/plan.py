@@ -64,6 +64,8 @@ class Plan:
     embeds: dict[str, Embed] = field(default_factory=dict[str, Embed])
     readouts: dict[str, Readout] = field(default_factory=dict[str, Readout])
     judging: Judging = field(default_factory=Judging)
+    devices: int = 1
+    """Processes that train a cell, each on a GPU of its own. It decides no result but in last bits."""
     absent: dict[str, str] = field(default_factory=dict[str, str])
     """Titles of the reports that are no part of this scale: it lacks their experiments."""
     notices: tuple[str, ...] = ()
@@ -125,6 +127,8 @@ def scales(path: Path | str) -> list[str]:
 _SECTIONS = ("scale", "defaults", "datasets", "recipes", "scales", "reports")
 JUDGING = "judging"
 """A section that may be left out: `judging: {SCALE: {looks: [3, 6]}}`."""
+DEVICES = "devices"
+"""Another: `devices: {SCALE: 4}`. It is no field of a cell: it renames nothing and has nothing trained again."""
 _SAID = 20
 """Mistakes of one block's cells: what is wrong with 20 of them is wrong with the block."""
 _OF_A_SCALE = ("defaults", "blocks", "experiments")
@@ -145,11 +149,12 @@ class _Study:
     """The experiments of any scale."""
     reports: dict[str, Report]
     judging: Judging
+    devices: int
 
 
 def _checked(raw: Mapping[str, Any], told: list[str]) -> _Study | None:
     """The study, and in `told` every mistake that can be seen in a value alone; None where there is no going on."""
-    told += mistakes.unknown(raw, (*_SECTIONS, JUDGING), "")
+    told += mistakes.unknown(raw, (*_SECTIONS, JUDGING, DEVICES), "")
     known = len(told)
     parts = {name: mistakes.mapping(raw[name], name, told) for name in _SECTIONS[1:] if name in raw}
     if missing := [name for name in _SECTIONS if name not in raw]:
@@ -177,7 +182,17 @@ def _checked(raw: Mapping[str, Any], told: list[str]) -> _Study | None:
         tuple(dict.fromkeys(name for part in scales.values() for name in part["experiments"])),
         dict(_reports(parts["reports"], told)),
         _judging(raw.get(JUDGING, {}), told).get(raw["scale"], Judging()),
+        _devices(raw.get(DEVICES, {}), told).get(raw["scale"], 1),
     )
+
+
+def _devices(part: Any, told: list[str]) -> dict[str, int]:
+    given = mistakes.mapping(part, DEVICES, told)
+    told += mistakes.unknown(given, SCALES, f"{DEVICES}.")
+    for scale, count in given.items():
+        if type(count) is not int or count < 1:
+            told.append(f"{DEVICES}.{scale}: {mistakes.shown(count)} is not a positive whole number")
+    return given
 
 
 def _judging(part: Any, told: list[str]) -> dict[str, Judging]:
@@ -306,12 +321,28 @@ def _plan(study: _Study, told: list[str]) -> Plan:
     drawn = {experiment for report in reports.values() for experiment in report.experiments}
     notices = tuple(_notices(study, drawn, readouts))
     found = Plan(
-        study.scale, reports, rows_of, experiments, beside, absent=absent, judging=study.judging, notices=notices
+        study.scale,
+        reports,
+        rows_of,
+        experiments,
+        beside,
+        judging=study.judging,
+        devices=study.devices,
+        absent=absent,
+        notices=notices,
     )
     found = _fill(found, readouts)
+    told += _too_many_devices(found)
     if not told:  # what a plan needs can be said of a whole plan alone
         told += feasible.mistakes(found.readouts, found.reports, found.rows)
     return found
+
+
+def _too_many_devices(plan: Plan) -> Iterator[str]:
+    """A batch of fewer images than devices, the smallest; a last one is seen to once the images are counted."""
+    smallest = min((cell.batch for cell in plan.pretrains.values()), default=plan.devices)
+    if smallest < plan.devices:
+        yield f"{DEVICES}.{plan.scale}: {plan.devices}, and a cell's batch is {smallest}; take fewer, or a larger batch"
 
 
 def _is_here(report: Report, experiments: Mapping[str, tuple[Row, ...]]) -> bool:

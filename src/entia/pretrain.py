@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from entia import devices, losses, nets, optim, views
 from entia.config import Pretrain, Problem, Untrained, all_views, label
 from entia.planning import feasible
+from entia.processes import ALONE, Processes
 
 Row = dict[str, float | int | str]
 State = dict[str, Tensor]
@@ -69,7 +70,12 @@ class Progress:
 
 
 def pretrain(
-    config: Pretrain, data: Data, state: State | None = None, epoch: int = 0, test: Data | None = None
+    config: Pretrain,
+    data: Data,
+    state: State | None = None,
+    epoch: int = 0,
+    test: Data | None = None,
+    among: Processes = ALONE,
 ) -> Iterator[Progress]:
     """Trains an encoder, epoch by epoch, on the device of `data.index`.
 
@@ -82,6 +88,9 @@ def pretrain(
     `warmup_seconds` are a process's own, before its first epoch: see `_Run.warm_up`; `compiled` is 1 where views and
     model are compiled.
 
+    `among` several processes each call this with the same arguments, `data` on a device of their own; they come to the
+    same weights and rows, but for seconds and memory, and to those of one process but for rounding.
+
     A loss that is not finite ends the run: its last row says so in `diverged`, with epoch and step, and has neither
     weights nor state.
 
@@ -92,7 +101,7 @@ def pretrain(
         found = _Untrained(config, data)
         yield Progress(1, found.row, found)
         return
-    run = _Run(config, data, test)
+    run = _Run(config, data, test, among)
     if state is not None:
         run.restore(state)
     run.warm_up(epoch + 1)
@@ -150,21 +159,26 @@ def is_resident(size: int, device: torch.device) -> bool:
 class _Run:
     """Everything that changes while a cell trains."""
 
-    def __init__(self, config: Pretrain, data: Data, test: Data | None) -> None:
+    def __init__(self, config: Pretrain, data: Data, test: Data | None, among: Processes = ALONE) -> None:
         self.config, self.data, self.test, self.device = config, data, test, data.index.device
+        self.among = among
         devices.settle(config.deterministic)
         count, channels, height, _ = data.pixels.shape
         if found := list(feasible.pretrain(config, feasible.Held(count, None, None, channels, height))):
             raise Problem(f"{label(config)}: {'; '.join(found)}")
         self.steps = count // config.batch if config.drop_last else math.ceil(count / config.batch)
+        last = config.batch if config.drop_last else count - (self.steps - 1) * config.batch
+        if last < among.count:
+            raise Problem(f"{label(config)}: {among.count} devices, and {_images(last)} in a batch; take fewer devices")
         self.rates = optim.rates(config, self.steps)
         side = min(config.augmentation.size or height, config.crops.size if config.crops else height)
         model = nets.build(config.encoder, config.projector, channels, side, config.seed)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        among.normalise_together(self.model)
         if config.recompute:
             nets.recompute(self.model.encoder)
         classes = _classes(data, test)
-        self.objective = losses.objective(losses.Setting(config, self.model, count, classes, self.rates))
+        self.objective = losses.objective(losses.Setting(config, self.model, count, classes, self.rates, among))
         self.parts: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}
         if config.online_probe:
             if not classes or test is None:
@@ -179,6 +193,7 @@ class _Run:
         self.seeds = [torch.full((), seed, device=self.device) for seed in _view_seeds(config)]
         self.at, self.warmup = 0, 0.0
         open_ = devices.can_compile(self.device) and not config.recompute and not config.deterministic
+        open_ = open_ and among.count == 1  # how long the others wait in a step is no part of a graph
         self.compiled: bool | None = None if open_ else False  # None: not decided yet
 
     def compile(self, backend: str | Callable[..., Any] = "inductor") -> None:
@@ -233,9 +248,12 @@ class _Run:
             torch.cuda.reset_peak_memory_stats(self.device)
         totals: dict[str, Tensor] = {}
         bad = torch.full((), -1, device=self.device)
+        # What each process computes for itself of the same numbers may differ in last bits: no further than an epoch.
+        if self.among.count > 1:
+            self.among.as_first(tensor for name, tensor in self.tensors().items() if not name.startswith("model/"))
         start, worked = time.perf_counter(), time.process_time()
         self.model.train()
-        with nets.seeded(nets.stream(config.seed * 1_000_003 + epoch, _NOISE), self.device):  # dropout's numbers
+        with nets.seeded(self.noise(epoch), self.device):
             for step in range(self.steps):
                 part = slice(step * config.batch, (step + 1) * config.batch)
                 with self.whole_alone(len(rows[part])):
@@ -244,10 +262,11 @@ class _Run:
                     totals[name] = totals.get(name, 0) + term
                 # remembered on the device and read once an epoch: asking every step would stop the device every step
                 bad = torch.where((bad < 0) & ~torch.isfinite(terms["loss"]), step, bad)
+        self.among.as_first([bad])
         row: Row = {"epoch": epoch, **{name: float(total) / self.steps for name, total in totals.items()}}
         # After the reads above, so the device has finished.
         row["seconds"] = round(time.perf_counter() - start, 4)
-        row["cpu_seconds"] = round(time.process_time() - worked, 4)
+        row["cpu_seconds"] = round(self.among.total(time.process_time() - worked, self.device), 4)
         row["warmup_seconds"], self.warmup = round(self.warmup, 4), 0.0
         row["compiled"] = int(bool(self.compiled))
         row["images"] = len(order)  # that it trains on, whether or not an epoch's whole batches take them all
@@ -257,11 +276,16 @@ class _Run:
             row["diverged"] = f"epoch {epoch}, step {int(bad) + 1} of {self.steps}: the loss is not finite"
         return row
 
+    def noise(self, epoch: int) -> int:
+        """The seed of an epoch's dropout: each process has numbers of its own."""
+        return nets.stream(self.config.seed * 1_000_003 + epoch + (self.among.rank << 20), _NOISE)
+
     def pixels(
         self, on_host: Int64[Tensor, "batch"], row: Int64[Tensor, "batch"]
-    ) -> UInt8[Tensor, "batch channel height width"]:
-        """A batch's images, on the device that trains; `on_host` and `row` are the same rows."""
-        pixels = self.data.pixels
+    ) -> UInt8[Tensor, "share channel height width"]:
+        """The images of a batch that are this process's, on its device; `on_host` and `row` are the same rows."""
+        pixels, own = self.data.pixels, self.among.share(len(row))
+        on_host, row = on_host[own], row[own]
         if self.resident:
             return pixels[row]
         # The device is still at the last step, so it waits for neither; torch keeps pinned memory until it is copied.
@@ -279,18 +303,19 @@ class _Run:
         return time.perf_counter()
 
     def step(
-        self, pixels: UInt8[Tensor, "batch channel height width"], row: Int64[Tensor, "batch"], epoch: int, step: int
+        self, pixels: UInt8[Tensor, "share channel height width"], row: Int64[Tensor, "batch"], epoch: int, step: int
     ) -> dict[str, Tensor]:
-        config, data = self.config, self.data
-        drawn = self.draw(pixels, data.index[row], epoch)
+        config, data, among = self.config, self.data, self.among
+        drawn = self.draw(pixels, data.index[row[among.share(len(row))]], epoch)
         before = (epoch - 1) * self.steps + step
         batch = losses.Batch(drawn[0], row, None if data.label is None else data.label[row], before)
         passed = [nets.project(self.model, part, config.batch_norm, config.precision) for part in drawn]
         embedding, z = (torch.cat(parts) for parts in zip(*passed, strict=True))
-        terms = self.objective(z.float(), batch)
+        terms = self.objective(among.whole(z.float(), len(row)), batch)
         loss = torch.stack(list(terms.values())).sum()
         aside = self.probe_loss(embedding, batch)
         torch.autograd.backward((loss, *aside.values()))
+        among.sum_gradients(self.model.parameters())
         self.updates.step(self.rates[before])
         self.objective.after_step(batch)
         return {"loss": loss.detach(), **{name: term.detach() for name, term in (terms | aside).items()}}
@@ -309,12 +334,13 @@ class _Run:
             found.append(self.augment(pixels, index, crops.views, policy, self.seeds[1], now))
         return found
 
-    def probe_loss(self, embedding: Float[Tensor, "views batch feature"], batch: losses.Batch) -> dict[str, Tensor]:
+    def probe_loss(self, embedding: Float[Tensor, "views share feature"], batch: losses.Batch) -> dict[str, Tensor]:
         """The online probe's cross-entropy, whose gradient ends at the embedding; nothing without a probe."""
         if "probe" not in self.parts or batch.label is None:
             return {}
-        logits = self.parts["probe"](embedding.detach().float().flatten(0, 1))
-        return {"probe_loss": F.cross_entropy(logits, batch.label.repeat(len(embedding)))}
+        rows = self.among.whole(embedding.detach().float(), len(batch.row))
+        logits = self.parts["probe"](rows.flatten(0, 1))
+        return {"probe_loss": F.cross_entropy(logits, batch.label.repeat(len(rows)))}
 
     @torch.no_grad()
     def read_out(self) -> Row:
@@ -342,7 +368,9 @@ class _Run:
         began = bool(state[_COMPILED])
         if self.compiled is None:
             self.compiled = began
-        elif began and self.device.type == "cuda":  # on a CPU nothing is compiled, and the log says so
+        elif (
+            began and self.among.count == 1 and self.device.type == "cuda"
+        ):  # on a CPU nothing is compiled, and the log says so
             raise Problem(f"{label(self.config)}: began compiled, and there is no compiler for C here; install gcc")
 
     def tensors(self) -> State:
@@ -367,6 +395,10 @@ def _group(part: nn.Module) -> optim.Group:
     """A part's trained parameters, with the factors that it asks for."""
     trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
     return optim.Group(trained, getattr(part, "lr_factor", 1.0), getattr(part, "decay_factor", 1.0))
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'s' * (count != 1)}"
 
 
 def _classes(data: Data, test: Data | None) -> int:

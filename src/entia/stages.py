@@ -6,7 +6,9 @@ Heavy libraries are imported where a stage needs them: start-up is most of a sma
 import functools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,9 @@ import msgspec
 from entia import config
 from entia.artefacts import check, current, packed, provenance, store
 from entia.artefacts.unfinished import Unfinished
-from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset, Untrained
 from entia.planning import feasible
-from entia.system import faults, locks, machines
+from entia.system import faults, locks, machines, together
 
 if TYPE_CHECKING:
     import torch
@@ -68,8 +70,11 @@ def subset(stage: Subset, look: Callable[[feasible.Held], None] = lambda held: N
     _say(f"{config.label(stage)}: {counts} images, of {parts.said}")
 
 
-def pretrain(stage: Pretrain) -> None:
-    """Trains one cell, going on from its last saved epoch if it was interrupted.
+def pretrain(stage: Pretrain, count: int = 1) -> None:
+    """Trains one cell in `count` processes, going on from its last saved epoch if it was interrupted.
+
+    Each process has a GPU of its own; without any GPU they share the CPU. What was saved does not say how many they
+    were, so that another number goes on from it.
 
     SIGTERM or SIGUSR1 lets the running epoch end, saves it and exits with `machines.STOPPED`. Killed outright, it loses
     the running epoch, and what `Unfinished` had not yet saved.
@@ -80,8 +85,34 @@ def pretrain(stage: Pretrain) -> None:
     with locks.alone(mark, lambda: _say(f"{what}: another process is training it; waiting for that")) as waited:
         if waited and _is_made(stage):
             _say(f"{what}: made by that other process")
-        else:
+        elif count == 1 or isinstance(stage.method, Untrained):  # there is one pass, and no step
             _train(stage)
+        else:
+            _train_together(stage, count)
+
+
+def _train_together(stage: Pretrain, count: int) -> None:
+    gpus = machines.several_gpus(count)
+    with tempfile.TemporaryDirectory() as folder:
+        calls = [(stage, rank, count, folder, gpu) for rank, gpu in enumerate(gpus)]
+        if code := together.run(_train_as, calls, machines.STOPPED):
+            sys.exit(code)
+
+
+def _train_as(stage: Pretrain, rank: int, count: int, folder: str, gpu: str | None) -> None:
+    """One process's part, called in each; `folder` is where they find each other."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    from torch import distributed
+
+    distributed.init_process_group(
+        "gloo" if gpu is None else "cpu:gloo,cuda:nccl",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=count,
+    )
+    _train(stage, rank, count)
+    distributed.destroy_process_group()
 
 
 def _is_made(stage: Pretrain) -> bool:
@@ -91,13 +122,16 @@ def _is_made(stage: Pretrain) -> bool:
     return store.read_head(target)["code"] == header("pretrain", stage)["code"]
 
 
-def _train(stage: Pretrain) -> None:
+def _train(stage: Pretrain, rank: int = 0, count: int = 1) -> None:
+    """Trains a cell as one process of so many; the first, number 0, writes and speaks."""
     device = take_device(stage.threads)
     import torch
 
     from entia import pretrain as training
+    from entia import processes
 
-    what = config.label(stage)
+    what, among = config.label(stage), processes.Processes(rank, count)
+    say = _say if rank == 0 else _hush
     arrays, head = check.open_whole(DATA, stage.subset)
     pixels = device if training.is_resident(arrays["train/pixels"].nbytes, device) else "cpu"
     places = {"pixels": pixels, "index": device, "label": device}
@@ -107,32 +141,37 @@ def _train(stage: Pretrain) -> None:
     )
     saved = Unfinished(store.path(DATA, stage), header("pretrain", stage))
     left = faults.is_there(saved.state)
-    rows, state = saved.load()
+    rows, state = among.after_first(saved.load)  # which removes what other code left
     if left and not rows:
-        _say(f"{saved.folder}: left by other code; starting again")
+        say(f"{saved.folder}: left by other code; starting again")
     epoch = int(rows[-1]["epoch"]) if rows else 0
-    _say(f"{what}: {len(data.index)} images, on {name_of(device)}" + (f", from epoch {epoch} on" if epoch else ""))
+    say(
+        f"{what}: {len(data.index)} images, on {name_of(device, count)}" + (f", from epoch {epoch} on" if epoch else "")
+    )
     measured = _measured(stage, head)
     with machines.stoppable() as stop:
         try:
-            with _progress(what, stage.epochs, epoch) as advance:
-                for progress in training.pretrain(measured, data, state, epoch, test):
-                    rows.append({**progress.row, "machine": name_of(device)})
+            with _progress(what, stage.epochs, epoch) if rank == 0 else nullcontext(_hush) as advance:
+                for progress in training.pretrain(measured, data, state, epoch, test, among):
+                    rows.append({**progress.row, "machine": name_of(device, count)})
                     if "diverged" in progress.row:
-                        _say(f"{what}: diverged in {progress.row['diverged']}; recorded as that, and not trained on")
+                        say(f"{what}: diverged in {progress.row['diverged']}; recorded as that, and not trained on")
                         break
-                    if progress.epoch in config.kept(stage):
+                    if rank == 0 and progress.epoch in config.kept(stage):
                         saved.keep(progress.epoch, progress.weights())
-                    stopping = stop.came and progress.epoch < stage.epochs
-                    if stopping or (progress.epoch < stage.epochs and saved.is_due(progress.size)):
+                    stopping = among.total(float(stop.came), device) > 0 and progress.epoch < stage.epochs
+                    due = stopping or (progress.epoch < stage.epochs and saved.is_due(progress.size))
+                    if rank == 0 and due:
                         saved.save(rows, progress.state)
                     advance(progress.epoch, progress.row)
                     if stopping:
-                        _say(f"{what}: asked to stop; saved epoch {progress.epoch}, to be gone on from")
+                        say(f"{what}: asked to stop; saved epoch {progress.epoch}, to be gone on from")
                         sys.exit(machines.STOPPED)
         except torch.OutOfMemoryError as error:
             remedy = "run fewer at once, set recompute: true, or lower `batch`"
             raise Problem(f"{what}: the GPU's memory is full; {remedy}") from error
+        if rank:
+            return
         lost = {name: str(text) for name, text in rows[-1].items() if name == "diverged"}
         store.write_log(store.log_path(DATA, stage), [row | {name: row.get(name, "") for name in lost} for row in rows])
         kept = saved.kept()
@@ -277,13 +316,15 @@ def _device() -> "torch.device":
     return torch.device("cpu")
 
 
-def name_of(device: "torch.device") -> str:
-    """What logs call a device: the GPU's model and how many share it now, or the processor's.
+def name_of(device: "torch.device", count: int = 1) -> str:
+    """What logs call a device: the GPU's model and how many share it now, or the processor's; and how many make a cell.
 
     A GPU that is shared is as good as another machine: minutes there are not those of a process that has it alone.
     """
     import torch
 
+    if count > 1:
+        return f"{name_of(device)}, {count} together"
     if device.type != "cuda":
         return f"{provenance.machine()}, no GPU"
     sharing = machines.sharing(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
@@ -314,6 +355,10 @@ class _progress:
         self.bar.update(self.task, completed=done, note=note)
         if self.bar.disable:
             _say(f"{self.what}: epoch {done} of {self.total}, {note}")
+
+
+def _hush(*said: object) -> None:
+    """Says nothing: one of several processes speaks for all."""
 
 
 def _say(text: str) -> None:

@@ -31,10 +31,10 @@ rule pretrain:
     priority: longest_first
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: of("pretrain")(wildcards).threads
+    threads: lambda wildcards: PLAN.devices * of("pretrain")(wildcards).threads
     resources:
-        gpu=1,
-        mem_mb=memory("pretrain"),
+        gpu=PLAN.devices,
+        mem_mb=memory("pretrain", PLAN.devices),
         runtime=minutes("pretrain"),
     params:
         fixed=fixed("pretrain"),

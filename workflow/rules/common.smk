@@ -71,10 +71,10 @@ def fixed(stage):
     return parameter
 
 
-def memory(stage):
-    """MiB for a job, more at each further attempt."""
-    return lambda wildcards, attempt: min(attempt, 4) * machines.memory(
-        of(stage)(wildcards), HOLDS
+def memory(stage, processes=1):
+    """MiB for a job, all its processes', more at each further attempt."""
+    return lambda wildcards, attempt: min(attempt, 4) * (
+        processes * machines.memory(of(stage)(wildcards), HOLDS)
     )
 
 

@@ -31,7 +31,7 @@ BESIDE = (
 """Folders, modules and definitions that read, write, name and place, and touch no number."""
 ENTRIES = {
     "subset": ("datasets.read", "datasets.pack", "datasets.statistics"),
-    "pretrain": ("config.kept", "pretrain.Data", "pretrain.pretrain", "views.measured"),
+    "pretrain": ("config.kept", "pretrain.Data", "pretrain.pretrain", "processes.Processes", "views.measured"),
     "embed": ("embed.embed", "views.measured"),
     "readout": ("readout.Features", "readout.read_many", "spectrum.summary"),
 }

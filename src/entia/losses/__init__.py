@@ -29,6 +29,7 @@ from entia.config import (
     Untrained,
     VICReg,
 )
+from entia.processes import ALONE, Processes
 
 Terms = dict[str, Float[Tensor, ""]]
 """Named scalars, each already weighted. Their sum is the loss."""
@@ -40,7 +41,8 @@ Loss = Callable[[Float[Tensor, "views batch dim"]], Terms]
 class Batch(NamedTuple):
     """What a step trains on."""
 
-    views: Float[Tensor, "views batch channel side side"]
+    views: Float[Tensor, "views share channel side side"]
+    """Of several processes each has its share of the batch; all else here, and the projections, are the whole's."""
     row: Int64[Tensor, "batch"]
     """Each image's position in the training subset, 0 to N - 1: DIET's target. The subset is sorted by datum index, so
     a datum keeps its row whatever the shuffle."""
@@ -61,6 +63,8 @@ class Setting(NamedTuple):
     """Of the labels; 0 where there are none."""
     rates: Sequence[float]
     """The learning rate at every step of the run."""
+    among: Processes = ALONE
+    """Those that train together."""
 
     @property
     def device(self) -> torch.device:

@@ -28,12 +28,13 @@ class Averaged(Objective):
         # in lists, which hide them from `parameters` and `state_dict`
         self.online: list[Tensor] = list(of.model.parameters())
         self.kept: list[Tensor] = list(self.target.parameters())
-        self.batch_norm, self.precision = of.config.batch_norm, of.config.precision
+        self.batch_norm, self.precision, self.among = of.config.batch_norm, of.config.precision, of.among
 
     @torch.no_grad()
     def project(self, batch: Batch) -> Float[Tensor, "views batch dim"]:
         """The target's projections."""
-        return nets.project(self.target, batch.views, self.batch_norm, self.precision)[1].float()
+        own = nets.project(self.target, batch.views, self.batch_norm, self.precision)[1].float()
+        return self.among.whole(own, len(batch.row))
 
     @torch.no_grad()
     def average(self, momentum: float) -> None:

@@ -156,6 +156,18 @@ def take_gpu(found: list[str], folder: Path | None = None) -> str | None:
     return None
 
 
+def several_gpus(count: int, folder: Path | None = None) -> list[str | None]:
+    """So many GPUs, each another, those with the fewest of this user's cells on them; as many None where there is none.
+
+    Raises: Problem, where there are GPUs, and fewer.
+    """
+    found = gpus()
+    if 0 < len(found) < count:
+        raise Problem(f"devices: {count} are asked for, and here are {len(found)} GPUs; take fewer in params.yaml")
+    chosen = sorted(found, key=lambda gpu: sharing(gpu, folder))[:count]
+    return [*chosen, *[None] * (count - len(chosen))]
+
+
 def sharing(gpu: str, folder: Path | None = None) -> int:
     """How many processes of this user hold a GPU by `take_gpu` at this moment, the asking one among them."""
     return sum(map(_is_held, _places(folder).glob(f"{_mark(gpu)}*.lock")))
