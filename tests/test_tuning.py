@@ -65,6 +65,23 @@ def test_an_experiment_keeps_the_seed_that_chose_in_another():
     assert set(zip(left["experiment"], left["seed"], strict=True)) == {("e", 0), ("other", 0), ("other", 9)}
 
 
+def test_a_tuning_seeds_sweep_shown_alone_is_judged_nowhere_and_a_judged_seeds_own_is():
+    both = ran({0: {0.1}, 1: {0.1}, 9: {0.1, 1.0}})
+    sweep = both + ran({9: {0.1, 1.0}}, experiment="sweep")
+    assert tuning.seeds_not_judged(pd.DataFrame(sweep)) == {("e", 9), ("sweep", 9)}
+    assert len(tuning.judged(pd.DataFrame(sweep[-2:]))) == 2  # a figure of that sweep keeps it
+    judged_sweeps = both + ran({0: {0.1, 1.0}}, experiment="sweep")
+    assert tuning.seeds_not_judged(pd.DataFrame(judged_sweeps)) == {("e", 9)}
+    one_setting = both + ran({9: {0.1}}, experiment="sweep")
+    assert tuning.seeds_not_judged(pd.DataFrame(one_setting)) == {("e", 9)}
+    of_one_seed = ran({0: {0.1, 1.0}}) + ran({0: {0.1, 1.0}}, experiment="sweep")
+    assert tuning.seeds_not_judged(pd.DataFrame(of_one_seed)) == set()
+    rates = ran({0: {0.1}, 1: {0.1}}, **{"optimizer.lr": 0.1})
+    for rate in (0.1, 1.0):
+        rates += ran({9: {0.1}}, experiment="rates", **{"optimizer.lr": rate})
+    assert tuning.seeds_not_judged(pd.DataFrame(rates)) == {("rates", 9)}
+
+
 def test_baselines_choose_nothing_and_stay():
     rows = ran({0: {0.1}, 9: {0.1, 1.0}}) + ran({0: {0.1}, 9: {0.1, 1.0}}, experiment=baselines.EXPERIMENT)
     left = tuning.judged(pd.DataFrame(rows))
@@ -116,3 +133,12 @@ def test_noise_is_pooled_over_cells_read_out_on_their_own_data_and_those_alone()
     (found,) = pooled.rest.values()
     assert found.freedom == pytest.approx(3) and found.variance > 0  # (4 arms − 1) · (2 seeds − 1)
     assert Study.of(framed("optdigits")).pool(POINTS) == NO_POOL
+
+
+def test_a_tuning_seed_adds_no_noise_where_it_is_shown_alone():
+    rows = framed("mnist5k").assign(weight=0.1)
+    luckier = rows[rows["seed"] == 0].assign(seed=7, accuracy=0.9, cell=lambda found: "of 7: " + found["cell"])
+    sweep = pd.concat([luckier, luckier.assign(weight=1.0, cell=lambda found: "other " + found["cell"])])
+    whole = pd.concat([rows, sweep.assign(experiment="sweep")], ignore_index=True)
+    alone, beside = Study.of(rows).pool(POINTS), Study.of(whole).pool(POINTS)
+    assert [found.variance for found in beside.rest.values()] == [found.variance for found in alone.rest.values()]

@@ -13,7 +13,7 @@ import pandas as pd
 from entia import results
 from entia.claims.intervals import Missing
 from entia.claims.pooling import NO_POOL, Pool, Sample, pool
-from entia.claims.tuning import as_text, is_config, is_trained, seeds_that_chose
+from entia.claims.tuning import as_text, is_config, is_trained, seeds_not_judged
 from entia.planning.baselines import EXPERIMENT as BASELINES
 
 PROTOCOL = ("subset.dataset", "encoder.name", "encoder.width", "epochs")
@@ -53,7 +53,7 @@ class Study:
         if frame.empty:
             return cls(frame, scale)
         described = frame.assign(configuration=_configurations(frame), protocol=_protocols(frame))
-        tuning = seeds_that_chose(described)
+        tuning = seeds_not_judged(described)
         pairs = zip(frame["experiment"], frame["seed"], strict=True)
         described = described.assign(tuning=[pair in tuning for pair in pairs])
         if seeds is not None:

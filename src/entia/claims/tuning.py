@@ -18,6 +18,8 @@ from entia.planning import baselines
 
 WEIGHTS = ("weight", "method.weight", "method.invariance", "method.variance")
 """Columns that hold a weight."""
+SETTINGS = (*WEIGHTS, "optimizer.lr")
+"""What a method is tuned by."""
 
 
 def seeds_that_chose(rows: pd.DataFrame) -> set[tuple[str, int]]:
@@ -32,6 +34,22 @@ def seeds_that_chose(rows: pd.DataFrame) -> set[tuple[str, int]]:
     like = ran.assign(but=_but_weights(ran)).groupby(["experiment", "but", "seed"])["weight"].nunique()
     more = like > like.groupby(level=[0, 1]).transform("min")
     return {(experiment, seed) for experiment, _, seed in like[more & (like > 1)].index}
+
+
+def seeds_not_judged(rows: pd.DataFrame) -> set[tuple[str, int]]:
+    """(experiment, seed) of a whole study's rows that are judged nowhere.
+
+    Those that chose, and a seed that ran several weights or rates of a cell with no other beside it, where other seeds
+    were judged beside each other and it was not: a sweep that shows how a tuning seed chose.
+    """
+    chose, ran = seeds_that_chose(rows), trained(rows)
+    seeds = {str(name): set(found) for name, found in ran.groupby("experiment")["seed"]}
+    beside = {seed for name, found in seeds.items() for seed in found if len(found) > 1 and not chose & {(name, seed)}}
+    swept = ran.assign(but=_but_weights(ran), tried=_settings(ran)).groupby(["experiment", "but"])["tried"].nunique()
+    sweeps = set(swept[swept > 1].index.get_level_values(0)) if beside else set[str]()
+    return chose | {
+        (name, seed) for name, found in seeds.items() if len(found) == 1 and name in sweeps for seed in found - beside
+    }
 
 
 def judged(rows: pd.DataFrame) -> pd.DataFrame:
@@ -54,8 +72,13 @@ def is_trained(rows: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _but_weights(frame: pd.DataFrame) -> "pd.Series[str]":
-    """A cell's config, its seed and its weight apart."""
-    return as_text(frame, [name for name in map(str, frame) if is_config(name) and name not in ("seed", *WEIGHTS)])
+    """A cell's config, its seed, its weight and its learning rate apart."""
+    apart = ("seed", *SETTINGS)
+    return as_text(frame, [name for name in map(str, frame) if is_config(name) and name not in apart])
+
+
+def _settings(frame: pd.DataFrame) -> "pd.Series[str]":
+    return as_text(frame, [name for name in map(str, frame) if name in SETTINGS])
 
 
 def is_config(column: str) -> bool:
