@@ -65,11 +65,11 @@ def once(tmp_path_factory) -> Once:
 
 
 @pytest.fixture(autouse=True)
-def same_environment():
-    """A variable that a test leaves behind changes what the next test's machine looks like."""
-    before = {**os.environ, "PYTEST_CURRENT_TEST": ""}
+def same_machine():
+    """A GPU that a test chose and leaves chosen changes what the next test's machine looks like."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     yield
-    assert {**os.environ, "PYTEST_CURRENT_TEST": ""} == before, "this test changed the environment for those after it"
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == chosen, "this test leaves a GPU chosen for those after it"
 
 
 @pytest.fixture(autouse=True)

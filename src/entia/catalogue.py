@@ -97,7 +97,7 @@ STL10 = DataSet(
     version="binary version",
     source="http://ai.stanford.edu/~acoates/stl10/",
     licence="not looked up",
-    accessed="",
+    accessed="2026-11-29",
     files={
         "stl10_binary/train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
         "stl10_binary/train_y.bin": "5a34089d4802c674881badbb80307741",
@@ -116,7 +116,7 @@ PNEUMONIAMNIST = DataSet(
 )  # fmt: skip
 PATHMNIST = DataSet(
     train=100_000, test=7_180, classes=9, channels=3, side=28,
-    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="not looked up", accessed="2026-11-24",
+    version="MedMNIST v2 (28 px)", source="https://medmnist.com", licence="CC BY 4.0", accessed="2026-11-24",
     files={"pathmnist.npz": None},
 )  # fmt: skip
 DERMAMNIST = DataSet(
@@ -133,7 +133,7 @@ FOOD101 = DataSet(
     train=75_750, test=25_250, classes=101, channels=3, side=224,
     version="1.0",
     source="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
-    licence="not looked up", accessed="",
+    licence="the photographers' (Foodspotting); scientific fair use", accessed="2026-11-29",
     files={"food-101": None},
     archive=("food-101.tar.gz", "85eeb15f3717b99a5da872d97d918f87"),
 )  # fmt: skip
@@ -141,7 +141,7 @@ AIRCRAFT = DataSet(
     train=6_667, test=3_333, classes=100, channels=3, side=224,
     version="2013b, by variant",
     source="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
-    licence="not looked up", accessed="",
+    licence="the photographers'; research that is not commercial", accessed="2026-11-29",
     files={"fgvc-aircraft-2013b": None},
     archive=("fgvc-aircraft-2013b.tar.gz", ""),
 )  # fmt: skip
@@ -149,7 +149,7 @@ DTD = DataSet(
     train=3_760, test=1_880, classes=47, channels=3, side=224,
     version="r1.0.1, partition 1",
     source="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
-    licence="not looked up", accessed="",
+    licence="for research", accessed="2026-11-29",
     files={"dtd/dtd": None},
     archive=("dtd-r1.0.1.tar.gz (into dtd/)", "fff73e5086ae6bdbea199a49dfb8a4c1"),
 )  # fmt: skip
@@ -157,7 +157,7 @@ PETS = DataSet(
     train=3_680, test=3_669, classes=37, channels=3, side=224,
     version="by breed",
     source="https://www.robots.ox.ac.uk/~vgg/data/pets/",
-    licence="not looked up", accessed="",
+    licence="CC BY-SA 4.0", accessed="2026-11-29",
     files={"oxford-iiit-pet": None},
     archive=("images.tar.gz and annotations.tar.gz (into oxford-iiit-pet/)", ""),
 )  # fmt: skip
@@ -165,7 +165,7 @@ FLOWERS102 = DataSet(
     train=2_040, test=6_149, classes=102, channels=3, side=224,
     version="102 categories",
     source="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
-    licence="not looked up", accessed="",
+    licence="not looked up", accessed="2026-11-29",
     files={"flowers-102": None},
     archive=("102flowers.tgz, imagelabels.mat and setid.mat (into flowers-102/)", ""),
 )  # fmt: skip
@@ -181,7 +181,7 @@ CUB200 = DataSet(
     train=5_994, test=5_794, classes=200, channels=3, side=224,
     version="2011",
     source="https://www.vision.caltech.edu/datasets/cub_200_2011/",
-    licence="not looked up", accessed="",
+    licence="not looked up", accessed="2026-11-29",
     files={"CUB_200_2011": None},
     archive=("CUB_200_2011.tgz", ""),
 )  # fmt: skip
