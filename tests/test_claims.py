@@ -33,7 +33,7 @@ from planted import (
     width_rows,
 )
 
-from entia import claims, config, plan, results, theory
+from entia import claims, config, naming, plan, results, theory
 from entia.claims import checks, curves, judging, report
 from entia.claims.study import Study
 from entia.planning import columns
@@ -414,7 +414,7 @@ def planned(scale: str) -> pd.DataFrame:
         return [last] if stage.embed.epochs == "last" else sorted({max(1, last * part // 8) for part in (1, 2, 4, 8)})
 
     def noise(stage: config.Readout) -> float:
-        return float(np.random.default_rng(zlib.crc32(config.name(stage).encode())).standard_normal())
+        return float(np.random.default_rng(zlib.crc32(naming.name(stage).encode())).standard_normal())
 
     def readout(stage: config.Readout) -> dict[str, Any]:
         pretrain = stage.embed.pretrain

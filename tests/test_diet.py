@@ -14,9 +14,11 @@ from test_tables import KNOWN, run, runs
 
 from entia import config, datasets, results, theory
 from entia.claims.intervals import spearman
-from entia.config import Embed, Optimizer, Problem, Readout, Ridge
+from entia.config import Embed, Optimizer, Readout
+from entia.fields import Problem
 from entia.planning import columns, drawings
 from entia.planning.reports import Report
+from entia.probes import Ridge
 from entia.reports import diet_figures, diet_tables, draw, linear, rendering
 
 

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from entia import embed, losses, nets, pretrain, theory
-from entia.config import Augmentation, Diet, Embed, Encoder, Optimizer, Pretrain, Projector, SDiet, Subset, Supervised
+from entia.config import Augmentation, Embed, Encoder, Optimizer, Pretrain, Projector, Subset
 from entia.losses import Batch, Setting, instance
 from entia.losses.instance import AdamW, Rows
+from entia.methods import Diet, SDiet, Supervised
 from entia.pretrain import Data
 
 STILL = Augmentation(

@@ -14,31 +14,11 @@ from test_config import cell
 
 from entia import config, datasets, embed, plan, pretrain, readout, spectrum, stages
 from entia.artefacts import provenance, store
-from entia.config import (
-    BYOL,
-    AdamProbe,
-    BarlowTwins,
-    Diet,
-    Embed,
-    Encoder,
-    Logistic,
-    MoCo,
-    Neighbours,
-    Optimizer,
-    Pretrain,
-    Projector,
-    Readout,
-    Ridge,
-    SDiet,
-    SimCLR,
-    SpectralContrastive,
-    Stage,
-    Subset,
-    Supervised,
-    VICReg,
-)
+from entia.config import Embed, Encoder, Optimizer, Pretrain, Projector, Readout, Stage, Subset
+from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
 from entia.planning import drawings
 from entia.planning.reports import Report
+from entia.probes import AdamProbe, Logistic, Neighbours, Ridge
 
 METHODS = {
     "barlow_twins": BarlowTwins(weight=0.1),
@@ -232,7 +212,7 @@ def test_a_new_loss_retrains_nothing(before, source):
     edits = (
         (path, "    match config:\n", f"    match config:\n{case}"),
         (path, "    MultiView,\n", "    Mine,\n    MultiView,\n"),
-        (source / "config.py", "MultiView = BarlowTwins |", "MultiView = BarlowTwins | Mine |"),
+        (source / "methods.py", "MultiView = BarlowTwins |", "MultiView = BarlowTwins | Mine |"),
     )
     (source / "losses/mine.py").write_text("def mine(z):\n    return {}\n")
     with pytest.MonkeyPatch.context() as patch:

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from entia import config, plan, sizes, stages
+from entia import config, naming, plan, sizes, stages
 from entia.artefacts import adopted, check, current, packed, provenance, store
-from entia.config import Problem
+from entia.fields import Problem
 from entia.forecast import cluster, overview
 from entia.reports import files, record
 from entia.stages import DATA
@@ -242,7 +242,7 @@ def _stage(stage: str, run: Callable[[plan.Plan, Any], None], arguments: argpars
         )
     chosen = matching[0]
     if current.is_current(DATA, chosen):
-        print(f"{config.label(chosen)}: {store.path(DATA, chosen)} is current; delete it to have it made anew")
+        print(f"{naming.label(chosen)}: {store.path(DATA, chosen)} is current; delete it to have it made anew")
     else:
         run(planned, chosen)
 
