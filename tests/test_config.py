@@ -4,7 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from entia import config, naming, plan
+from entia import config, methods, naming, plan, probes
 from entia.config import Augmentation, Embed, Encoder, Optimizer, Pretrain, Projector, Readout, Subset
 from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, Supervised, Untrained
 from entia.probes import Ridge
