@@ -33,10 +33,11 @@ from planted import (
     width_rows,
 )
 
-from entia import claims, config, naming, plan, results, theory
+from entia import claims, config, naming, plan, results
 from entia.claims import checks, curves, judging, report
 from entia.claims.study import Study
 from entia.planning import columns
+from entia.theory import descent
 
 IDS = [f"MV-H{number}" for number in range(1, 13)] + [f"DIET-H{number}" for number in range(1, 9)]
 
@@ -139,8 +140,8 @@ def test_the_theory_is_checked_apart_from_the_claims():
 
 
 def test_a_closed_form_that_is_off_is_noticed(monkeypatch):
-    amplitude = theory.amplitude
-    monkeypatch.setattr(theory, "amplitude", lambda beta, values: amplitude(beta, values) + 0.01)
+    amplitude = descent.amplitude
+    monkeypatch.setattr(descent, "amplitude", lambda beta, values: amplitude(beta, values) + 0.01)
     assert [check.holds for check in checks.checks()] == [False, True, True]
 
 
