@@ -26,7 +26,8 @@ LIBRARIES = (
 BESIDE = (
     "artefacts", "forecast", "running", "system", "planning.reading", "planning.mistakes", "planning.layering",
     "planning.like", "planning.blocks", "planning.reports", "planning.feasible", "plan", "reports.files",
-    "reports.record", "cli", "job", "stages", "sizes", "config.label", "config.features", "pretrain.is_resident",
+    "reports.record", "cli", "commands", "job", "stages", "sizes", "naming.label", "config.features",
+    "pretrain.is_resident",
 )  # fmt: skip
 """Folders, modules and definitions that read, write, name and place, and touch no number."""
 KEYED = ("config", "fields", "methods", "probes")
