@@ -279,6 +279,17 @@ def test_no_cell_is_begun_that_would_not_fit_but_the_first_is(made, took, left):
     assert study.fits(two, time.time()) == (took * pace.MARGIN <= study.asked - time.time())
 
 
+@pytest.mark.workflow
+def test_what_was_made_at_the_last_moment_counts_as_done(made, home):
+    study = study_of(home, 1e6)
+    all_left = dict(study.left)
+    study.made_at_last([*all_left.values(), None])
+    assert study.left == all_left, "nothing is made there"
+    study.data = made / "data"
+    study.made_at_last([job for job in all_left.values() if job.step != "readout"])
+    assert {job.step for job in study.left.values()} == {"readout"}
+
+
 def test_a_shorter_cell_is_begun_where_the_next_in_value_does_not_fit():
     found = plan.load(ROOT / "params.yaml", SCALE)
     cells = trained_of(found)

@@ -139,6 +139,10 @@ def finished(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_ino for path in (folder / "data/checkpoints").glob("*.safetensors")}
 
 
+def is_at_work(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
 def let_two_get_on(folder: Path, after: int) -> None:
     """Waits until two cells have saved an epoch after a time, in nanoseconds; the first is held still for the second."""
     held: dict[str, psutil.Process] = {}
@@ -150,6 +154,8 @@ def let_two_get_on(folder: Path, after: int) -> None:
             if cell in saved - held.keys():
                 process.suspend()
                 held[cell] = process
+        for cell in [cell for cell, process in held.items() if not is_at_work(process)]:
+            del held[cell]  # it had just ended
         return len(held) == 2
 
     until(both)

@@ -121,6 +121,12 @@ class Study:
         self.asked = self.end - min(GRACE, wanted.seconds / 10)
         self.told = 0.0
 
+    def made_at_last(self, jobs: Iterable[Job | None]) -> None:
+        """Takes off the list what a worker had made when it was dismissed, and had no time to say."""
+        for job in jobs:
+            if job and job.name in self.left and overview.is_current(self.data, job.stage):
+                del self.left[job.name]
+
     def choose(self, steps: Iterable[str], busy: set[str]) -> Job | None:
         """The next job for a worker that does such steps: the latest step first, then the most valuable cell."""
         now = time.time()
@@ -197,6 +203,7 @@ def run(plan: Plan, data: Path, wanted: Wanted) -> int:
         )
     finally:
         crew.dismiss(workers, max(0.0, min(GRACE, study.end - time.time())), data)
+    study.made_at_last(worker.job for worker in workers)
     count = archive.pack(plan, data, wanted.archive, study.is_finished, wanted.weights)
     _conclude(study, wanted, count)
     return 130 if interrupted else int(bool(study.failed))
