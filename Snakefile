@@ -21,8 +21,9 @@ sys.path[:] = [
     *(path for path in sys.path if path and Path(path) not in (HERE, Path.cwd())),
 ]
 os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
-from entia import config as configs, job as jobs, plan as plans, sizes
+from entia import config as configs, job as jobs, naming, plan as plans, sizes
 from entia.artefacts import adopted, provenance, redrawing
+from entia.fields import Problem
 from entia.running import reasons, trust
 from entia.system import home, machines
 
@@ -44,7 +45,7 @@ try:
             [".", ".snakemake", "logs", "data", *Path("data").glob("*"), PLAN.folder]
         )
     if unknown := sorted(set(config) - {"max_minutes"}):
-        raise configs.Problem(
+        raise Problem(
             f"--config: {', '.join(unknown)}: unknown; max_minutes alone is set there. "
             "What the study is, `scale:` included, stands in params.yaml"
         )
@@ -59,7 +60,7 @@ try:
                 "The last run here was killed: going on from what it left.",
                 file=sys.stderr,
             )
-except configs.Problem as problem:
+except Problem as problem:
     sys.exit(f"entia: {problem}")
 except OSError as error:
     sys.exit(f"entia: {machines.refusal(error)}")

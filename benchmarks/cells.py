@@ -10,7 +10,8 @@ import yaml
 from side_by_side import ROOT
 
 from entia import datasets, pretrain
-from entia.config import Augmentation, BarlowTwins, Encoder, Optimizer, Pretrain, Projector, Subset
+from entia.config import Augmentation, Encoder, Optimizer, Pretrain, Projector, Subset
+from entia.methods import BarlowTwins
 
 RAW = ROOT / "data" / "raw"
 

@@ -27,24 +27,8 @@ from cells import Cell, policy
 from side_by_side import processor, write
 
 from entia import pretrain, views
-from entia.config import (
-    BYOL,
-    BarlowTwins,
-    Crops,
-    Diet,
-    Encoder,
-    Method,
-    MoCo,
-    Optimizer,
-    Pretrain,
-    Projector,
-    SDiet,
-    SimCLR,
-    SpectralContrastive,
-    Subset,
-    Supervised,
-    VICReg,
-)
+from entia.config import Crops, Encoder, Optimizer, Pretrain, Projector, Subset
+from entia.methods import BYOL, BarlowTwins, Diet, Method, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")

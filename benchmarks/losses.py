@@ -22,8 +22,8 @@ from lightly.loss import BarlowTwinsLoss, NTXentLoss, VICRegLoss
 from side_by_side import processor, spread, take_turns, write
 from torch import Tensor
 
-from entia.config import BarlowTwins, Method, SimCLR, VICReg
 from entia.losses import build
+from entia.methods import BarlowTwins, Method, SimCLR, VICReg
 
 BATCH = 256
 WIDTHS = (64, 256, 1024, 2048, 8192)

@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from threadpoolctl import threadpool_limits
 
 from entia import readout, spectrum
-from entia.config import AdamProbe, Logistic, Neighbours, Ridge
+from entia.probes import AdamProbe, Logistic, Neighbours, Ridge
 from entia.readout import Features, Problem
 
 LAMBDA = 1e-4

@@ -96,7 +96,7 @@ def reformulated(z: Tensor, weight: float) -> Tensor:
 
 
 def logit_gap(smoothing: float, count: int, size: int = 1) -> float:
-    """How far an own index's logit lies above another's at `theory.floor`: log(1 + N (1 − a)/(a size)), in nats.
+    """How far an own index's logit lies above another's at `linear_model.floor`: log(1 + N (1 − a)/(a size)), in nats.
 
     Infinite without smoothing: the floor is then approached and never reached.
     """

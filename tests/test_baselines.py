@@ -7,22 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from entia import config, embed, pretrain, results
-from entia.config import (
-    Augmentation,
-    Diet,
-    Embed,
-    Encoder,
-    Optimizer,
-    Pretrain,
-    Projector,
-    Readout,
-    Ridge,
-    SimCLR,
-    Subset,
-    Untrained,
-)
+from entia import embed, methods, pretrain, results
+from entia.config import Augmentation, Embed, Encoder, Optimizer, Pretrain, Projector, Readout, Subset
+from entia.methods import Diet, SimCLR, Untrained
 from entia.planning import baselines
+from entia.probes import Ridge
 
 CELL = Pretrain(
     subset=Subset(dataset="mnist5k", fraction=0.25),
@@ -148,5 +137,5 @@ def test_the_strongest_pixels_are_chosen_on_validation_images():
 
 
 def test_every_method_of_one_view_is_a_method():
-    assert set(config.ONE_VIEW) < set(get_args(config.Method))
-    assert Untrained in config.ONE_VIEW
+    assert set(methods.ONE_VIEW) < set(get_args(methods.Method))
+    assert Untrained in methods.ONE_VIEW

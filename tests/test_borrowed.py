@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_workflow import ENVIRONMENT, change, interruptible, jobs, make_study, refused, run
 
-from entia import config, plan, stages
+from entia import config, naming, plan, stages
 from entia.artefacts import adopted, archive, check
-from entia.config import Problem
+from entia.fields import Problem
 from entia.planning import baselines
 from entia.reports import files
 from entia.running import borrowed, crew, pace
@@ -232,7 +232,7 @@ def test_a_folder_in_the_archives_place_is_said_before_anything_runs(home, monke
 
 def test_reports_come_in_their_order_and_in_each_all_arms_of_a_seed_before_the_next():
     found = plan.load(ROOT / "params.yaml", SCALE)
-    order = [config.name(cell) for cell in borrowed.by_value(found)]
+    order = [naming.name(cell) for cell in borrowed.by_value(found)]
     assert sorted(order) == sorted(found.pretrains)
     trained = [name for name in order if not baselines.is_one(found.pretrains[name])]
     assert len(trained) == 28
@@ -582,6 +582,6 @@ def test_whatever_part_of_the_cells_came_home_is_drawn(count, tmp_path, monkeypa
             files.write(there, artefact)
     files.judge(there)
     assert (tmp_path / f"reports/{SCALE}/claims.md").exists()
-    assert {config.name(cell) for cell in cells if not baselines.is_one(cell)} == {
+    assert {naming.name(cell) for cell in cells if not baselines.is_one(cell)} == {
         cell for artefact in there.reports for cell in there.cells(artefact)
     }

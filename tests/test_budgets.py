@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from test_baselines import CELL, read
 from test_tables import drawn
 
-from entia import config, plan
-from entia.config import BarlowTwins, Optimizer, Pretrain, Subset
+from entia import naming, plan
+from entia.config import Optimizer, Pretrain, Subset
+from entia.methods import BarlowTwins
 from entia.planning import budgets
 from entia.reports import diet_tables, draw
 
@@ -24,9 +25,9 @@ def cell(setting: tuple[float, float], seed: int, of: Pretrain = HELD) -> Pretra
 
 def counted(shown: dict[str, list[Pretrain]], beside: list[Pretrain]) -> set[int]:
     """The budgets of all that the experiment `judged` shows."""
-    stages = {name: {config.name(read(one)): read(one) for one in cells} for name, cells in shown.items()}
+    stages = {name: {naming.name(read(one)): read(one) for one in cells} for name, cells in shown.items()}
     rows = [(name, each) for name, part in stages.items() for each in part]
-    planned = {config.name(read(one)): read(one) for one in beside}
+    planned = {naming.name(read(one)): read(one) for one in beside}
     found = budgets.tried(rows, planned | {name: stage for part in stages.values() for name, stage in part.items()})
     return {count for (name, _), count in found.items() if name == "judged"}
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entia import catalogue, config, datasets, nets, sizes
-from entia.config import Encoder, Problem, Subset
+from entia.config import Encoder, Subset
+from entia.fields import Problem
 from entia.planning import feasible
 from entia.system import machines
 

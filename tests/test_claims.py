@@ -33,10 +33,11 @@ from planted import (
     width_rows,
 )
 
-from entia import claims, config, plan, results, theory
+from entia import claims, config, naming, plan, results
 from entia.claims import checks, curves, judging, report
 from entia.claims.study import Study
 from entia.planning import columns
+from entia.theory import descent
 
 IDS = [f"MV-H{number}" for number in range(1, 13)] + [f"DIET-H{number}" for number in range(1, 9)]
 
@@ -139,8 +140,8 @@ def test_the_theory_is_checked_apart_from_the_claims():
 
 
 def test_a_closed_form_that_is_off_is_noticed(monkeypatch):
-    amplitude = theory.amplitude
-    monkeypatch.setattr(theory, "amplitude", lambda beta, values: amplitude(beta, values) + 0.01)
+    amplitude = descent.amplitude
+    monkeypatch.setattr(descent, "amplitude", lambda beta, values: amplitude(beta, values) + 0.01)
     assert [check.holds for check in checks.checks()] == [False, True, True]
 
 
@@ -414,7 +415,7 @@ def planned(scale: str) -> pd.DataFrame:
         return [last] if stage.embed.epochs == "last" else sorted({max(1, last * part // 8) for part in (1, 2, 4, 8)})
 
     def noise(stage: config.Readout) -> float:
-        return float(np.random.default_rng(zlib.crc32(config.name(stage).encode())).standard_normal())
+        return float(np.random.default_rng(zlib.crc32(naming.name(stage).encode())).standard_normal())
 
     def readout(stage: config.Readout) -> dict[str, Any]:
         pretrain = stage.embed.pretrain

@@ -4,25 +4,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from entia import config, plan
-from entia.config import (
-    BYOL,
-    Augmentation,
-    BarlowTwins,
-    Diet,
-    Embed,
-    Encoder,
-    MoCo,
-    Optimizer,
-    Pretrain,
-    Projector,
-    Readout,
-    Ridge,
-    SDiet,
-    Subset,
-    Supervised,
-    Untrained,
-)
+from entia import config, methods, naming, plan, probes
+from entia.config import Augmentation, Embed, Encoder, Optimizer, Pretrain, Projector, Readout, Subset
+from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, Supervised, Untrained
+from entia.probes import Ridge
 
 
 def cell(**fields) -> Pretrain:
@@ -50,7 +35,7 @@ def trained(found: plan.Plan) -> list[Pretrain]:
 
 
 def test_equal_configs_have_equal_keys():
-    assert config.key(cell()) == config.key(cell())
+    assert naming.key(cell()) == naming.key(cell())
 
 
 def test_a_stage_names_what_it_is_made_from_and_where_it_lies():
@@ -61,8 +46,8 @@ def test_a_stage_names_what_it_is_made_from_and_where_it_lies():
     for stage in stages:
         held = [getattr(stage, name) for name in stage.__struct_fields__]
         assert list(stage.parents) == [field for field in held if isinstance(field, config.STAGES)]
-        assert all(file.startswith(f"{stage.folder}/{config.name(stage)}.") for file in config.files(stage))
-    assert len({file for stage in set(stages) for file in config.files(stage)}) == 6
+        assert all(file.startswith(f"{stage.folder}/{naming.name(stage)}.") for file in naming.files(stage))
+    assert len({file for stage in set(stages) for file in naming.files(stage)}) == 6
     assert [config.cell_of(stage) for stage in stages[:4]] == [cell(), cell(), cell(), cell().subset]
 
 
@@ -84,8 +69,8 @@ def test_every_field_is_part_of_the_key():
         "optimizer": {**content["optimizer"], "lr": 0.002},
     }  # fmt: skip
     assert set(changed) == set(Pretrain.__struct_fields__)
-    keys = {config.key(msgspec.convert({**content, name: value}, Pretrain)) for name, value in changed.items()}
-    assert len(keys | {config.key(cell())}) == len(changed) + 1
+    keys = {naming.key(msgspec.convert({**content, name: value}, Pretrain)) for name, value in changed.items()}
+    assert len(keys | {naming.key(cell())}) == len(changed) + 1
 
 
 class WiderProjector(Projector, frozen=True):
@@ -96,14 +81,15 @@ class WiderProjector(Projector, frozen=True):
 
 def test_a_new_field_at_its_default_renames_nothing():
     same = cell(projector=WiderProjector(width=256))
-    assert config.name(readout(same)) == config.name(readout(cell()))
-    assert config.key(cell(projector=WiderProjector(width=256, dropout=0.1))) != config.key(cell())
+    assert naming.name(readout(same)) == naming.name(readout(cell()))
+    assert naming.key(cell(projector=WiderProjector(width=256, dropout=0.1))) != naming.key(cell())
 
 
 def test_no_default_has_changed():
     found = {
         name: {field.name: _plain(field) for field in msgspec.structs.fields(kind) if not field.required}
-        for name, kind in vars(config).items()
+        for module in (config, methods, probes)
+        for name, kind in vars(module).items()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
     }
     pinned = json.loads((Path(__file__).parent / "defaults.json").read_text())
@@ -121,28 +107,28 @@ def _plain(field: msgspec.structs.FieldInfo) -> object:
 
 
 def test_a_field_said_at_its_default_is_the_same_as_one_left_out():
-    assert config.key(cell(seed=0, threads=1)) == config.key(cell())
+    assert naming.key(cell(seed=0, threads=1)) == naming.key(cell())
 
 
 def test_kinds_with_the_same_fields_have_keys_of_their_own():
-    assert len({config.key(cell(views=2, method=method)) for method in (Diet(), Supervised(), Untrained())}) == 3
+    assert len({naming.key(cell(views=2, method=method)) for method in (Diet(), Supervised(), Untrained())}) == 3
 
 
 def test_a_change_of_the_parent_changes_the_child():
-    assert config.key(readout(cell())) != config.key(readout(cell(seed=1)))
+    assert naming.key(readout(cell())) != naming.key(readout(cell(seed=1)))
 
 
 def test_the_slug_speaks_the_users_words():
-    assert config.name(cell()).rsplit("-", 1)[0] == "barlow_twins-v4-d256-cifar10-50pct-s0"
-    assert config.label(cell()) == "barlow_twins (weight 0.005), 4 views, width 256, cifar10 50 %, seed 0"
+    assert naming.name(cell()).rsplit("-", 1)[0] == "barlow_twins-v4-d256-cifar10-50pct-s0"
+    assert naming.label(cell()) == "barlow_twins (weight 0.005), 4 views, width 256, cifar10 50 %, seed 0"
 
 
 def test_baselines_are_named_as_what_they_are():
     fields = {"views": 1, "method": Untrained(), "projector": Projector(depth=0)}
     pixels = cell(encoder=Encoder(name="pixels", width=8), **fields)
-    assert config.label(pixels) == "raw pixels, 8 a side, cifar10 50 %"
-    assert config.label(cell(**fields)) == "untrained narrow_resnet, width 8, cifar10 50 %, seed 0"
-    assert config.name(pixels).startswith("untrained-pixels8-cifar10-50pct-s0-")
+    assert naming.label(pixels) == "raw pixels, 8 a side, cifar10 50 %"
+    assert naming.label(cell(**fields)) == "untrained narrow_resnet, width 8, cifar10 50 %, seed 0"
+    assert naming.name(pixels).startswith("untrained-pixels8-cifar10-50pct-s0-")
 
 
 def test_a_config_survives_json():
@@ -199,8 +185,8 @@ def test_a_named_schedule_has_its_own_warm_up():
 
 def test_without_a_projector_no_width_is_named():
     found = cell(views=1, method=Diet(), projector=Projector(depth=0))
-    assert config.name(found).rsplit("-", 1)[0] == "diet-v1-d0-cifar10-50pct-s0"
-    assert "1 view, no projector, cifar10" in config.label(found)
+    assert naming.name(found).rsplit("-", 1)[0] == "diet-v1-d0-cifar10-50pct-s0"
+    assert "1 view, no projector, cifar10" in naming.label(found)
 
 
 def test_diets_head_needs_what_the_specification_lists():

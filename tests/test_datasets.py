@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entia import catalogue, config, datasets
+from entia import catalogue, config, datasets, fields
 
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=6)
 FRACTIONS = st.floats(0.01, 1.0)
@@ -186,7 +186,7 @@ def test_smaller_limits_nest_in_larger() -> None:
 
 
 def test_a_limit_below_the_number_of_classes_is_refused() -> None:
-    with pytest.raises(config.Problem, match=r"limit: 9 .* 10 classes"):
+    with pytest.raises(fields.Problem, match=r"limit: 9 .* 10 classes"):
         datasets.split(labels([5] * 10), 9, 0.1, 1.0, True, 0)
 
 
@@ -237,7 +237,7 @@ def test_packed_images_are_those_that_their_index_names(mnist: datasets.Raw) -> 
 
 
 def test_a_subset_that_asks_for_validation_images_and_has_none_is_refused(mnist: datasets.Raw) -> None:
-    with pytest.raises(config.Problem, match="no image is left for validation at limit: 10"):
+    with pytest.raises(fields.Problem, match="no image is left for validation at limit: 10"):
         datasets.pack(config.Subset(dataset="mnist5k", limit=10), mnist)
 
 
@@ -316,7 +316,7 @@ def test_a_file_of_another_checksum_is_named_and_never_unpickled(
 ) -> None:
     shrunk_cifar("cifar10", tmp_path, torchvision, monkeypatch)
     (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    with pytest.raises(config.Problem, match=f"{name} is damaged"):
+    with pytest.raises(fields.Problem, match=f"{name} is damaged"):
         datasets.read("cifar10", tmp_path)
     assert not (tmp_path / "sprung").exists()
 
@@ -324,7 +324,7 @@ def test_a_file_of_another_checksum_is_named_and_never_unpickled(
 def test_a_missing_batch_is_named(tmp_path: Path, torchvision: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     shrunk_cifar("cifar10", tmp_path, torchvision, monkeypatch)
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").unlink()
-    with pytest.raises(config.Problem, match="data_batch_3 is missing"):
+    with pytest.raises(fields.Problem, match="data_batch_3 is missing"):
         datasets.read("cifar10", tmp_path)
 
 
@@ -335,7 +335,7 @@ def test_no_data_and_no_network_say_which_file_goes_where(
         raise URLError("no route to host")
 
     monkeypatch.setattr(torchvision.datasets.cifar, "download_and_extract_archive", unreachable)
-    with pytest.raises(config.Problem, match="no route to host") as caught:
+    with pytest.raises(fields.Problem, match="no route to host") as caught:
         datasets.read("cifar100", tmp_path)
     for part in ("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", str(tmp_path)):
         assert part in str(caught.value)

@@ -12,12 +12,15 @@ from matplotlib.text import Text
 from test_config import cell
 from test_tables import KNOWN, run, runs
 
-from entia import config, datasets, results, theory
+from entia import config, datasets, results
 from entia.claims.intervals import spearman
-from entia.config import Embed, Optimizer, Problem, Readout, Ridge
+from entia.config import Embed, Optimizer, Readout
+from entia.fields import Problem
 from entia.planning import columns, drawings
 from entia.planning.reports import Report
+from entia.probes import Ridge
 from entia.reports import diet_figures, diet_tables, draw, linear, rendering
+from entia.theory import linear_model
 
 
 def trained(accuracy, **fields) -> pd.DataFrame:
@@ -183,7 +186,7 @@ def scattered(seed: int, smoothing: float = 0.8, noise: float = 1.0) -> pd.DataF
     generator = np.random.default_rng(seed)
     rows = trained(np.linspace(30, 75, 10) + generator.normal(size=10), seed=seed, **{"method.smoothing": smoothing})
     above = 1 - rows["accuracy"] + 0.1 * noise * generator.normal(size=10)
-    return rows.assign(loss=theory.floor(smoothing, 1000) + above)
+    return rows.assign(loss=linear_model.floor(smoothing, 1000) + above)
 
 
 def test_rho_is_spearmans_over_all_epochs_and_counts_the_runs_without_an_interval():
@@ -204,7 +207,7 @@ def test_levels_of_smoothing_are_comparable_once_the_floor_is_subtracted():
 def test_the_floor_is_that_of_the_runs_own_number_of_images():
     rows = scattered(0)
     moved = diet_figures.above_floor(rows)["excess"] - diet_figures.above_floor(rows.assign(images=1100))["excess"]
-    assert moved.to_numpy() == pytest.approx(theory.floor(0.8, 1100) - theory.floor(0.8, 1000))
+    assert moved.to_numpy() == pytest.approx(linear_model.floor(0.8, 1100) - linear_model.floor(0.8, 1000))
 
 
 def test_every_saved_epoch_of_diet_is_a_point_and_no_other_methods_is():
@@ -315,12 +318,12 @@ def test_training_reaches_every_optimum_to_within_1e_7(cases: list[linear.Case])
 def test_optima_are_the_closed_forms(cases: list[linear.Case]):
     coinciding_square, coinciding_entropy, _, spread_entropy = cases
     assert coinciding_square.optimum == pytest.approx(1 - 4 / 16)
-    assert coinciding_entropy.optimum == pytest.approx(theory.floor(0.8, 16, 4))
-    assert spread_entropy.optimum == pytest.approx(theory.floor(0.8, 16))
+    assert coinciding_entropy.optimum == pytest.approx(linear_model.floor(0.8, 16, 4))
+    assert spread_entropy.optimum == pytest.approx(linear_model.floor(0.8, 16))
 
 
 def test_interactions_lie_inside_the_clusters_blocks(cases: list[linear.Case]):
-    shares = [theory.block_energy(case.interactions, 4) for case in cases]
+    shares = [linear_model.block_energy(case.interactions, 4) for case in cases]
     assert shares == pytest.approx([1, 1, shares[2], 1], abs=1e-6) and 0.95 < shares[2] < 1
 
 
@@ -334,7 +337,7 @@ def test_on_real_digits_descent_reaches_the_closed_form_and_interactions_are_the
 
 def test_without_augmentation_every_direction_of_real_digits_is_worth_the_same():
     moments = linear.digits(0)
-    spectrum = theory.linear_diet(moments.second, moments.means, 4).spectrum
+    spectrum = linear_model.linear_diet(moments.second, moments.means, 4).spectrum
     assert 40 * spectrum[:40] ** 2 == pytest.approx(np.ones(40), abs=1e-6)
 
 

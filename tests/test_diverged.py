@@ -11,9 +11,11 @@ from test_tables import KNOWN, run, runs
 
 from entia import plan, results, stages
 from entia.artefacts import check, store
-from entia.config import BarlowTwins, Diet, Embed, Encoder, Optimizer, Projector, Readout, Ridge, Subset
+from entia.config import Embed, Encoder, Optimizer, Projector, Readout, Subset
 from entia.forecast import overview
+from entia.methods import BarlowTwins, Diet
 from entia.planning import baselines, reports
+from entia.probes import Ridge
 from entia.reports import draw, rendering, tables
 
 SUBSET = Subset(dataset="mnist5k", limit=100, validation=0.2)

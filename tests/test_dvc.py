@@ -402,7 +402,7 @@ def test_another_cells_artefact_under_a_cells_name_is_foreign_and_never_used(stu
     (key,) = (
         path.stem
         for path in (study / "data/readouts").glob("*.json")
-        if check.config.name(plan.load(study / "params.yaml").readouts[path.stem].embed) == ours.stem
+        if check.naming.name(plan.load(study / "params.yaml").readouts[path.stem].embed) == ours.stem
     )
     (study / f"data/readouts/{key}.json").unlink()
     assert f"entia: data/embeddings/{ours.name}: foreign" in run(study, *SNAKEMAKE, check=False)

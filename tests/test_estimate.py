@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from test_config import cell, trained
 from test_workflow import make_study, run
 
-from entia import config, plan, sizes
+from entia import config, fields, methods, plan, sizes
 from entia.artefacts import store
 from entia.forecast import calibrate, cluster, estimate, overview
 from entia.forecast.estimate import Calibration, Estimate, Known
@@ -80,9 +80,9 @@ def test_what_was_not_measured_is_scaled_by_multiply_adds(views, epochs, fractio
 
 
 def test_a_head_with_a_row_an_image_counts():
-    diet = cell(method=config.Diet(), subset=config.Subset(dataset="mnist5k"))
+    diet = cell(method=methods.Diet(), subset=config.Subset(dataset="mnist5k"))
     numbers = machines.sizes(diet.subset)[0] * diet.projector.width
-    more = estimate.work(diet) - estimate.work(replace(diet, method=config.SimCLR()))
+    more = estimate.work(diet) - estimate.work(replace(diet, method=methods.SimCLR()))
     seen = machines.sizes(diet.subset)[0] * diet.epochs * diet.views
     assert more == pytest.approx(3 * seen * numbers / 1e9)
 
@@ -92,9 +92,9 @@ def test_a_cell_is_scaled_from_the_one_most_like_it():
     one = cell(views=2)
     other = replace(one, encoder=config.Encoder(name="narrow_resnet", width=16))
     ordered = [
-        replace(one, seed=9, method=config.BarlowTwins(weight=0.3)),
+        replace(one, seed=9, method=methods.BarlowTwins(weight=0.3)),
         replace(one, views=3),
-        replace(one, method=config.VICReg()),
+        replace(one, method=methods.VICReg()),
         replace(one, precision="bfloat16"),
         other,
     ]
@@ -149,7 +149,7 @@ def test_a_profile_is_read_with_its_limits(monkeypatch):
     assert slurm.jobs == 100 and slurm.max_minutes == 1440
     assert cluster.read("workflow/profiles/slurm") == slurm
     assert (cluster.read("default").gpus or 0) >= 1
-    with pytest.raises(config.Problem, match="nowhere: no profile of that name .*; known: default, .*slurm"):
+    with pytest.raises(fields.Problem, match="nowhere: no profile of that name .*; known: default, .*slurm"):
         cluster.read("nowhere")
 
 
@@ -189,14 +189,14 @@ def test_another_machines_calibration_is_used_only_when_asked_for(tmp_path, lapt
     found, about = overview.calibration(file, file)
     assert found is not None and about.startswith("times on Abacus, no GPU")
     file.write_text("{}")
-    with pytest.raises(config.Problem, match="not a calibration of this version"):
+    with pytest.raises(fields.Problem, match="not a calibration of this version"):
         overview.calibration(file, file)
 
 
 def test_a_calibration_that_cannot_be_read_is_not_called_another_versions(tmp_path):
-    with pytest.raises(config.Problem, match=r"cannot be read now \(Is a directory\); move the folder"):
+    with pytest.raises(fields.Problem, match=r"cannot be read now \(Is a directory\); move the folder"):
         overview.calibration(tmp_path, tmp_path)
-    with pytest.raises(config.Problem, match="missing; `entia calibrate` measures this machine"):
+    with pytest.raises(fields.Problem, match="missing; `entia calibrate` measures this machine"):
         overview.calibration(tmp_path, tmp_path / "none.json")
 
 
@@ -243,7 +243,7 @@ def test_a_calibration_of_no_cell_is_not_said_to_give_times(tmp_path, laptop):
 def test_a_calibration_that_lacks_what_plan_needs_is_refused_with_the_remedy(change, tmp_path, laptop):
     body = msgspec.to_builtins(measured(laptop, count=1)) | change
     (tmp_path / "calibration.json").write_bytes(msgspec.json.encode(body))
-    with pytest.raises(config.Problem, match="not a calibration of this version .*`entia calibrate` makes it anew"):
+    with pytest.raises(fields.Problem, match="not a calibration of this version .*`entia calibrate` makes it anew"):
         estimate.load(tmp_path / "calibration.json")
 
 

@@ -14,27 +14,11 @@ from test_config import cell
 
 from entia import datasets, plan, pretrain, stages
 from entia.artefacts import packed, store
-from entia.config import (
-    BYOL,
-    Augmentation,
-    BarlowTwins,
-    Diet,
-    Encoder,
-    MLPProbe,
-    MoCo,
-    Neighbours,
-    Optimizer,
-    Problem,
-    Projector,
-    Ridge,
-    SDiet,
-    SimCLR,
-    SpectralContrastive,
-    Subset,
-    Supervised,
-    VICReg,
-)
+from entia.config import Augmentation, Encoder, Optimizer, Projector, Subset
+from entia.fields import Problem
+from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
 from entia.planning import feasible
+from entia.probes import MLPProbe, Neighbours, Ridge
 
 TEXT = (ROOT / "params.yaml").read_text()
 BASE = {

@@ -9,9 +9,10 @@ import pytest
 from conftest import ROOT
 from test_tables import MACHINE, drawn, run, runs
 
-from entia import plan, theory
+from entia import plan
 from entia.plan import Report
 from entia.reports import draw, plots, theory_figures, views, widths
+from entia.theory import descent
 
 
 def sweep(slope: float) -> pd.DataFrame:
@@ -184,7 +185,7 @@ def test_dynamics_counts_the_directions_that_theory_predicts():
     low, high, inside, trained = theory_figures.dynamics(rows).axes
     assert "5 of 10 directions active (theory: 5)" in low.get_title() and "10 of 10" in high.get_title()
     amplitudes = sorted(line.get_ydata()[-1] for line in low.get_lines())[-5:]
-    assert amplitudes == pytest.approx(sorted(theory.amplitude(0.05, theory_figures.EIGENVALUES[:5])), abs=1e-3)
+    assert amplitudes == pytest.approx(sorted(descent.amplitude(0.05, theory_figures.EIGENVALUES[:5])), abs=1e-3)
     assert [line.get_label() for line in inside.get_lines()] == ["β = 0.05", "β = 0.5", "β = 5"]
     assert trained.get_lines()[0].get_ydata().tolist() == [3, 4]
 

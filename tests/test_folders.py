@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_config import cell
 
-from entia import config, datasets, stages
+from entia import datasets, fields, stages
 from entia.artefacts import store
-from entia.config import Embed, Encoder, Readout, Ridge, Subset
+from entia.config import Embed, Encoder, Readout, Subset
 from entia.datasets import folders, pictures
+from entia.probes import Ridge
 
 SIDE = 10
 TEXT = b"not an image"
@@ -63,7 +64,7 @@ def read(raw: Path, side: int = SIDE) -> datasets.Raw:
 
 
 def refused(raw: Path) -> str:
-    with pytest.raises(config.Problem) as caught:
+    with pytest.raises(fields.Problem) as caught:
         read(raw)
     return str(caught.value)
 
@@ -313,14 +314,14 @@ def test_a_folder_without_a_test_split_is_refused_and_says_what_there_is(raw: Pa
 )
 def test_a_data_set_that_is_not_there_is_refused(raw: Path, name: str, said: str) -> None:
     (raw / "file").write_bytes(TEXT)
-    with pytest.raises(config.Problem, match=f"{name}: there must be a folder train.*{said}"):
+    with pytest.raises(fields.Problem, match=f"{name}: there must be a folder train.*{said}"):
         datasets.read(f"image_folder/{name}", raw, SIDE)
 
 
 @pytest.mark.parametrize("name", ["../toy", "..", "", ".", "toy/../toy", "/etc", "toy//x", "toy/", "a\0b", "./toy"])
 def test_a_name_that_leads_out_of_the_raw_data_is_refused(raw: Path, name: str) -> None:
     (raw / "raw").mkdir()
-    with pytest.raises(config.Problem, match=r"^image_folder/.*: NAME must be a folder inside"):
+    with pytest.raises(fields.Problem, match=r"^image_folder/.*: NAME must be a folder inside"):
         datasets.read(f"image_folder/{name}", raw / "raw", SIDE)
 
 
@@ -452,7 +453,7 @@ def test_any_folder_is_read_whole_or_refused_in_one_message(
                 root.joinpath(*parts).symlink_to(target)
         try:
             found = read(Path(folder), side=4)
-        except config.Problem as problem:
+        except fields.Problem as problem:
             said = str(problem)
             assert said.replace("\n", "").isprintable() and said.startswith(folder)
             assert (said.count("\n") > 0) == ("cannot be read" in said)

@@ -16,23 +16,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from entia import devices, embed, nets, pretrain, views
-from entia.config import (
-    Augmentation,
-    BarlowTwins,
-    Crops,
-    Diet,
-    Embed,
-    Encoder,
-    Optimizer,
-    Pretrain,
-    Problem,
-    Projector,
-    SDiet,
-    SimCLR,
-    Subset,
-    VICReg,
-)
+from entia.config import Augmentation, Crops, Embed, Encoder, Optimizer, Pretrain, Projector, Subset
+from entia.fields import Problem
 from entia.losses import Batch, instance, momentum
+from entia.methods import BarlowTwins, Diet, SDiet, SimCLR, VICReg
 from entia.views import operators
 
 ALL = Augmentation(blur=0.5, solarise=0.5, erase=0.5, mean=(125.0, 122.0, 113.0), std=(51.0, 50.0, 51.0))

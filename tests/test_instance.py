@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from entia import embed, losses, nets, pretrain, theory
-from entia.config import Augmentation, Diet, Embed, Encoder, Optimizer, Pretrain, Projector, SDiet, Subset, Supervised
+from entia import embed, losses, nets, pretrain
+from entia.config import Augmentation, Embed, Encoder, Optimizer, Pretrain, Projector, Subset
 from entia.losses import Batch, Setting, instance
 from entia.losses.instance import AdamW, Rows
+from entia.methods import Diet, SDiet, Supervised
 from entia.pretrain import Data
+from entia.theory import linear_model
 
 STILL = Augmentation(
     crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, jitter=0.0, greyscale=0.0, mean=(127.5,), std=(127.5,)
@@ -144,14 +146,14 @@ def test_the_loss_is_never_below_its_floor(smoothing: float, count: int, seed: i
     loss = instance.cross_entropy(
         torch.eye(count, dtype=torch.float64), logits.mT, None, torch.arange(count), smoothing
     )
-    assert float(loss) >= theory.floor(smoothing, count) - 1e-9
+    assert float(loss) >= linear_model.floor(smoothing, count) - 1e-9
 
 
 @pytest.mark.parametrize("smoothing", [0.1, 0.8, 0.95])
 def test_the_floor_is_reached_at_the_theorys_logit_gap(smoothing: float) -> None:
     one = torch.eye(50, dtype=torch.float64)
     loss = instance.cross_entropy(reference.logit_gap(smoothing, 50) * one, one, None, torch.arange(50), smoothing)
-    assert float(loss) == pytest.approx(theory.floor(smoothing, 50), abs=1e-12)
+    assert float(loss) == pytest.approx(linear_model.floor(smoothing, 50), abs=1e-12)
 
 
 # DIET in the loop
@@ -192,7 +194,7 @@ def test_the_first_loss_exceeds_log_n_by_half_the_logits_variance(
 def test_training_nears_the_floor_and_stays_above(smoothing: float) -> None:
     config = small(method=Diet(smoothing=smoothing), epochs=60, augmentation=STILL, batch=16)
     rows = [progress.row["loss"] for progress in pretrain.pretrain(config, images(16))]
-    floor = theory.floor(smoothing, 16)
+    floor = linear_model.floor(smoothing, 16)
     assert min(rows) > floor
     assert rows[-1] - floor < 0.2 * (rows[0] - floor)
 

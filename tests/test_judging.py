@@ -17,7 +17,7 @@ from entia.claims.intervals import Mean, Missing
 from entia.claims.judging import Claim, Comparison, Finding, Part, above
 from entia.claims.power import seeds_needed
 from entia.claims.study import Study
-from entia.config import Problem
+from entia.fields import Problem
 
 NOTHING = Study.of(pd.DataFrame(), "paper")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_config import trained
 
 from entia import plan
-from entia.config import Problem
+from entia.fields import Problem
 
 RAW = yaml.safe_load((ROOT / "tests/params.yaml").read_text())
 

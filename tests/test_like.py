@@ -13,7 +13,7 @@ from test_config import trained
 from test_layering import RAW, blocks, planned, written
 
 from entia import plan
-from entia.config import Problem
+from entia.fields import Problem
 from entia.planning import reading
 
 

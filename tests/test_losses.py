@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from entia.config import BarlowTwins, Method, SimCLR, SpectralContrastive, VICReg
 from entia.losses import build, redundancy
+from entia.methods import BarlowTwins, Method, SimCLR, SpectralContrastive, VICReg
 
 TWINS = [
     BarlowTwins(weight=0.02, form=form, l2_normalise=l2, standardise=over)  # pyright: ignore[reportArgumentType]

@@ -17,7 +17,7 @@ import pytest
 from test_workflow import ENVIRONMENT, change, make_study, run
 from torch.utils.flop_counter import FlopCounterMode
 
-from entia import catalogue, config, nets, plan, stages
+from entia import catalogue, config, nets, plan, probes, stages
 from entia import pretrain as training
 from entia.artefacts import store, unfinished
 from entia.system import machines
@@ -181,10 +181,10 @@ def test_an_mlp_readout_has_a_limit_that_grows_with_its_work(tmp_path):
     def limit(probe, epochs="last"):
         return machines.minutes(config.Readout(embed=config.Embed(pretrain=trained, on=on, epochs=epochs), probe=probe))
 
-    linear, one = limit(config.AdamProbe()), limit(config.MLPProbe())
+    linear, one = limit(probes.AdamProbe()), limit(probes.MLPProbe())
     assert one > linear
-    assert limit(config.MLPProbe(epochs=200)) - 10 == pytest.approx(2 * (one - 10), abs=2)
-    assert limit(config.MLPProbe(), "all") - 10 == pytest.approx(4 * (one - 10), abs=4)
+    assert limit(probes.MLPProbe(epochs=200)) - 10 == pytest.approx(2 * (one - 10), abs=2)
+    assert limit(probes.MLPProbe(), "all") - 10 == pytest.approx(4 * (one - 10), abs=4)
 
 
 # --- one process a cell, and stopping -------------------------------------------------------------------------------

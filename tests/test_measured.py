@@ -10,7 +10,8 @@ from test_config import cell
 
 from entia import datasets, stages, views
 from entia.artefacts import check
-from entia.config import Augmentation, Embed, Encoder, Pretrain, Problem, Projector, Subset
+from entia.config import Augmentation, Embed, Encoder, Pretrain, Projector, Subset
+from entia.fields import Problem
 
 HALF = Subset(dataset="optdigits", limit=200, fraction=0.5)
 OPEN = Augmentation(size=8)

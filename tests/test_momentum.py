@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from entia import losses, nets
-from entia.config import BYOL, Encoder, MoCo, Projector
+from entia.config import Encoder, Projector
 from entia.losses import Batch, Setting, momentum
+from entia.methods import BYOL, MoCo
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:

@@ -9,7 +9,7 @@ import reference
 import torch
 from torch import Tensor, nn
 
-from entia import config, nets
+from entia import config, fields, nets
 
 NARROW = config.Encoder(name="narrow_resnet", width=4)
 MIXER = config.Encoder(name="mlp_mixer_8", stem="imagenet")
@@ -345,10 +345,10 @@ def test_without_a_projector_the_loss_sees_the_embedding() -> None:
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(encoder: config.Encoder, side: int, message: str) -> None:
-    with pytest.raises(config.Problem, match=message):
+    with pytest.raises(fields.Problem, match=message):
         nets.build(encoder, SMALL, 3, side, 0)
 
 
 def test_grey_images_are_refused_where_torchvisions_stem_is_kept() -> None:
-    with pytest.raises(config.Problem, match="swin_t takes images of 3 channels, not 1; take a ResNet"):
+    with pytest.raises(fields.Problem, match="swin_t takes images of 3 channels, not 1; take a ResNet"):
         nets.build(config.Encoder(name="swin_t", stem="imagenet"), SMALL, 1, 224, 0)

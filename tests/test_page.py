@@ -8,7 +8,7 @@ from test_tables import run
 from entia import plan
 from entia.artefacts import redrawing
 from entia.claims import report
-from entia.config import Problem
+from entia.fields import Problem
 from entia.plan import Report
 from entia.reports import draw, page, plots, tables, views
 

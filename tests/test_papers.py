@@ -3,7 +3,8 @@
 import pytest
 
 from entia import plan
-from entia.config import AdamProbe, BarlowTwins, VICReg
+from entia.methods import BarlowTwins, VICReg
+from entia.probes import AdamProbe
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ import yaml
 from conftest import ROOT
 from test_config import trained
 
-from entia import config, plan
-from entia.config import Problem, Untrained
+from entia import config, methods, naming, plan
+from entia.fields import Problem
+from entia.methods import Untrained
 from entia.planning import feasible, layering, reading
 
 TEXT = (ROOT / "tests/params.yaml").read_text()
@@ -177,7 +178,7 @@ def test_the_laptops_study_is_small_enough_and_names_what_it_leaves_out(paper):
     } and not found.absent.keys() & found.reports.keys()
     assert HEADLINES <= found.reports.keys()
     cells = [found.pretrains[name] for artefact in found.reports for name in found.cells(artefact)]
-    seen = {config.name(cell): 3600 * cell.subset.fraction * cell.epochs * config.all_views(cell) for cell in cells}
+    seen = {naming.name(cell): 3600 * cell.subset.fraction * cell.epochs * config.all_views(cell) for cell in cells}
     assert sum(seen.values()) < 4_200_000  # view-images: some ten minutes of two cores
 
 
@@ -257,7 +258,7 @@ def test_a_recipe_carries_the_papers_quirks(tmp_path):
     twins = next(
         found.pretrains[name]
         for name in found.cells("MV-X1")
-        if isinstance(found.pretrains[name].method, config.BarlowTwins)
+        if isinstance(found.pretrains[name].method, methods.BarlowTwins)
     )
     assert (twins.method.form, twins.method.l2_normalise, twins.method.standardise) == ("as_run", True, "joint")
     assert not twins.encoder.stem_relu and not twins.drop_last and not twins.subset.balanced
@@ -304,7 +305,7 @@ def test_a_recipe_lies_on_what_the_block_names_in_whatever_order_it_says_so(tmp_
     (cell,) = (
         found.pretrains[name]
         for name in found.cells("MV-X1")
-        if isinstance(found.pretrains[name].method, config.VICReg)
+        if isinstance(found.pretrains[name].method, methods.VICReg)
     )
     assert (cell.encoder.name, cell.encoder.stem_padding, cell.encoder.stem_relu) == ("resnet18", 2, False)
     assert (cell.method.form, cell.method.epsilon) == ("leave_one_out", 0)

@@ -12,26 +12,9 @@ import torch
 from test_config import cell
 
 from entia import config, devices, embed, nets, pretrain
-from entia.config import (
-    BYOL,
-    Augmentation,
-    BarlowTwins,
-    Crops,
-    Diet,
-    Embed,
-    Encoder,
-    MoCo,
-    Optimizer,
-    Pretrain,
-    Problem,
-    Projector,
-    SDiet,
-    SimCLR,
-    SpectralContrastive,
-    Subset,
-    Supervised,
-    VICReg,
-)
+from entia.config import Augmentation, Crops, Embed, Encoder, Optimizer, Pretrain, Projector, Subset
+from entia.fields import Problem
+from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
 from entia.optim import learning_rate
 from entia.pretrain import Data
 

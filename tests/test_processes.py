@@ -21,24 +21,9 @@ from torch import distributed, nn
 
 from entia import pretrain, processes, stages
 from entia.artefacts import store
-from entia.config import (
-    BYOL,
-    BarlowTwins,
-    Crops,
-    Diet,
-    Encoder,
-    MoCo,
-    Optimizer,
-    Pretrain,
-    Problem,
-    Projector,
-    SDiet,
-    SimCLR,
-    SpectralContrastive,
-    Subset,
-    Supervised,
-    VICReg,
-)
+from entia.config import Crops, Encoder, Optimizer, Pretrain, Projector, Subset
+from entia.fields import Problem
+from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
 from entia.pretrain import Data
 from entia.processes import Processes
 from entia.system import machines

@@ -14,31 +14,11 @@ from test_config import cell
 
 from entia import config, datasets, embed, plan, pretrain, readout, spectrum, stages
 from entia.artefacts import provenance, store
-from entia.config import (
-    BYOL,
-    AdamProbe,
-    BarlowTwins,
-    Diet,
-    Embed,
-    Encoder,
-    Logistic,
-    MoCo,
-    Neighbours,
-    Optimizer,
-    Pretrain,
-    Projector,
-    Readout,
-    Ridge,
-    SDiet,
-    SimCLR,
-    SpectralContrastive,
-    Stage,
-    Subset,
-    Supervised,
-    VICReg,
-)
+from entia.config import Embed, Encoder, Optimizer, Pretrain, Projector, Readout, Stage, Subset
+from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
 from entia.planning import drawings
 from entia.planning.reports import Report
+from entia.probes import AdamProbe, Logistic, Neighbours, Ridge
 
 METHODS = {
     "barlow_twins": BarlowTwins(weight=0.1),
@@ -232,7 +212,7 @@ def test_a_new_loss_retrains_nothing(before, source):
     edits = (
         (path, "    match config:\n", f"    match config:\n{case}"),
         (path, "    MultiView,\n", "    Mine,\n    MultiView,\n"),
-        (source / "config.py", "MultiView = BarlowTwins |", "MultiView = BarlowTwins | Mine |"),
+        (source / "methods.py", "MultiView = BarlowTwins |", "MultiView = BarlowTwins | Mine |"),
     )
     (source / "losses/mine.py").write_text("def mine(z):\n    return {}\n")
     with pytest.MonkeyPatch.context() as patch:
@@ -459,7 +439,7 @@ print(json.dumps([codes, [current.is_current(Path(sys.argv[2]), of) for of in ch
 
 
 def add_a_field(path: Path) -> int:
-    """Gives every struct of the code's `config` one field more, at a default; says how many."""
+    """Gives every struct of a module one field more, at a default; says how many."""
     lines = path.read_text().splitlines()
     structs = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
     for struct in reversed(structs):
@@ -481,7 +461,7 @@ def test_a_field_added_with_its_default_renames_nothing_and_retrains_nothing(tmp
 
     codes, current = asked(ROOT / "src")
     assert len(codes) > 100 and current == [True] * 4
-    assert add_a_field(tmp_path / "src/entia/config.py") > 20
+    assert sum(add_a_field(tmp_path / f"src/entia/{module}.py") for module in provenance.KEYED) > 20
     assert asked(tmp_path / "src") == [codes, current]
 
 

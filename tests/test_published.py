@@ -11,7 +11,8 @@ from PIL import Image
 
 from entia import catalogue, datasets
 from entia.artefacts import provenance
-from entia.config import Problem, Subset
+from entia.config import Subset
+from entia.fields import Problem
 
 Files = dict[str, int]
 """Grey of each file that is written; 7 × class + its number, so that a reader that mixes them up is seen."""

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from entia import plan
-from entia.config import Problem
+from entia.fields import Problem
 from entia.planning import reading
 
 TEXT = (ROOT / "tests/params.yaml").read_text()

@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from entia import readout, spectrum, stages
 from entia.artefacts import check, store
-from entia.config import AdamProbe, Embed, Logistic, MLPProbe, Neighbours, Probe, Readout, Ridge, Subset
+from entia.config import Embed, Readout, Subset
+from entia.probes import AdamProbe, Logistic, MLPProbe, Neighbours, Probe, Ridge
 from entia.readout import Features
 
 ADAM = AdamProbe(lr=1e-2, epochs=12, batch=64)

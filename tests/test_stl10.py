@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from test_config import cell
 
-from entia import catalogue, config, datasets, sizes, stages
+from entia import catalogue, datasets, naming, sizes, stages
 from entia.artefacts import store
-from entia.config import Embed, Encoder, Neighbours, Problem, Projector, Readout, Subset, Supervised
+from entia.config import Embed, Encoder, Projector, Readout, Subset
+from entia.fields import Problem
+from entia.methods import Supervised
 from entia.planning import layering
+from entia.probes import Neighbours
 
 SIZES = {"train": 20, "unlabeled": 30, "test": 10}
 
@@ -153,4 +156,4 @@ def test_a_readout_is_of_labelled_images_whatever_is_pretrained_on() -> None:
         found = layering.readout(msgspec.convert(given | {"embed": more}, layering.Cell))
         assert (found.embed.on.dataset, found.embed.on.images, found.embed.on.fraction) == (on, "labelled", 1.0)
         assert found.embed.pretrain.subset.images == "unlabelled"
-    assert config.label(found.embed.pretrain.subset) == "stl10/unlabelled 25 %"
+    assert naming.label(found.embed.pretrain.subset) == "stl10/unlabelled 25 %"

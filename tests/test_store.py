@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from test_config import cell
 
 from entia.artefacts import store
-from entia.config import Problem, Subset
+from entia.config import Subset
+from entia.fields import Problem
 
 HEAD = store.header(Subset(dataset="mnist5k"), "0" * 12, raw_sha256="1" * 64)
 ARRAYS = {

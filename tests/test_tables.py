@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from entia import config, plan, results
+from entia import config, naming, plan, results
 from entia.claims import tuning
-from entia.config import Problem
+from entia.fields import Problem
 from entia.plan import Report
 from entia.reports import accuracies, captions, draw, rendering, tables
 
@@ -300,7 +300,7 @@ def drawn(found: plan.Plan, artefact: str) -> pd.DataFrame:
     """A frame of an artefact's own rows, with made-up readouts (seeded by the cell) of every epoch that is kept."""
 
     def read(stage: config.Readout) -> dict[str, object]:
-        generator = np.random.default_rng(int(config.key(stage), 16))
+        generator = np.random.default_rng(int(naming.key(stage), 16))
         cell = stage.embed.pretrain
         every = cell.checkpoint_every if stage.embed.epochs == "all" and cell.checkpoint_every else cell.epochs
         kept = sorted({*range(every, cell.epochs + 1, every), cell.epochs})

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from test_baselines import CELL
 
-from entia import config, plan, results
+from entia import naming, plan, results
 from entia.claims import tuning
 from entia.claims.pooling import NO_POOL
 from entia.claims.study import POINTS, Study
-from entia.config import Embed, Readout, Ridge, SimCLR, Subset
+from entia.config import Embed, Readout, Subset
+from entia.methods import SimCLR
 from entia.planning import baselines
+from entia.probes import Ridge
 
 
 def ran(weights: dict[int, set[float]], experiment: str = "e", **columns: object) -> list[dict[str, object]]:
@@ -106,7 +108,7 @@ def framed(on: str) -> pd.DataFrame:
         for heat in (0.1, 0.2, 0.3, 0.4)
         for seed in (0, 1)
     ]
-    names = {config.name(stage): stage for stage in stages}
+    names = {naming.name(stage): stage for stage in stages}
     rows = tuple(plan.Row("e", "", name) for name in names)
     draws = iter(np.random.default_rng(0).normal(0.7, 0.01, 1000))
     log = {

@@ -16,10 +16,11 @@ from test_config import cell
 from test_provenance import edit, source  # noqa: F401
 from test_workflow import ENVIRONMENT, make_study
 
-from entia import config, plan, stages
+from entia import naming, plan, stages
 from entia.artefacts import adopted, nearest, provenance, redrawing, store
 from entia.artefacts.why import CURRENT, Why
-from entia.config import BYOL, BarlowTwins, Diet, MoCo, Readout, SimCLR, VICReg
+from entia.config import Readout
+from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SimCLR, VICReg
 
 DATA = Path("data")
 
@@ -75,33 +76,33 @@ def path(of) -> str:
 
 def test_what_is_current_says_so_by_name_digits_and_file(study):
     for of in chain():
-        for name in (config.name(of), config.key(of), path(of)):
+        for name in (naming.name(of), naming.key(of), path(of)):
             assert asked(name) == [f"{path(of)}: is current: nothing would run"]
 
 
 def test_an_edit_of_code_is_named_by_its_definition_and_by_the_file_where_it_counts(study, source):  # noqa: F811
     last, embed, run, _ = chain()
     edit(source / "losses/redundancy.py", '"redundancy": of.weight * off', '"redundancy": off')
-    assert asked(config.name(last)) == [
+    assert asked(naming.name(last)) == [
         f"{path(last)}: input {path(embed)}: would be made anew first",
         f"{path(embed)}: input {path(run)}: would be made anew first",
         f"{path(run)}: code: changed: losses.redundancy.barlow_twins",
     ]
-    assert asked(config.name(readout(VICReg))) == [f"{path(readout(VICReg))}: {CURRENT}"]
+    assert asked(naming.name(readout(VICReg))) == [f"{path(readout(VICReg))}: {CURRENT}"]
 
 
 def test_a_change_of_a_field_is_named_with_both_values_beside_the_nearest_run(study):
     before = chain()
     change(r"epochs: 1\b", "epochs: 2")
     last, *_, subset = chain()
-    lines = asked(config.name(last))
+    lines = asked(naming.name(last))
     assert lines[:2] == [
         f"{path(last)}: missing; `snakemake --cores all` makes it",
         f"{path(last)}: input {path(last.embed)}: would be made anew first",
     ]
-    assert f"{path(last)}: field epochs: 1 → 2 (of the nearest that lies there, {config.name(before[0])})" in lines
+    assert f"{path(last)}: field epochs: 1 → 2 (of the nearest that lies there, {naming.name(before[0])})" in lines
     assert sum(": field " in line for line in lines) == 1
-    assert asked(config.name(subset)) == [f"{path(subset)}: {CURRENT}"]
+    assert asked(naming.name(subset)) == [f"{path(subset)}: {CURRENT}"]
 
 
 @settings(deadline=None)
@@ -126,7 +127,7 @@ def test_a_change_of_method_is_one_line_beside_the_nearest_run(study):
 
 def test_a_subsets_field_is_named_once_though_two_subsets_have_it(study):
     change("limit: 300", "limit: 200")
-    fields = [line.split(": field ")[1] for line in asked(config.name(readout())) if ": field " in line]
+    fields = [line.split(": field ")[1] for line in asked(naming.name(readout())) if ": field " in line]
     assert [field.split(" (")[0] for field in fields] == ["subset.limit: 300 → 200"]
 
 
@@ -135,7 +136,7 @@ def test_another_content_of_an_input_is_named(study):
     arrays, head = store.read_hdf5(store.path(DATA, subset))
     before, now = head["content"], "f" * 64
     store.write_hdf5(store.path(DATA, subset), arrays, {**head, "content": now})
-    assert asked(config.name(run)) == [
+    assert asked(naming.name(run)) == [
         f"{path(run)}: input {path(subset)}: its content is {now[:10]}; this was made from {before[:10]}"
     ]
 
@@ -144,17 +145,17 @@ def test_another_content_of_an_input_is_named(study):
 def test_what_is_missing_or_damaged_is_named_where_it_lies(position, study):
     of = chain()[position]
     store.path(DATA, of).unlink()
-    lines = asked(config.name(readout()))
+    lines = asked(naming.name(readout()))
     assert f"{path(of)}: missing; `snakemake --cores all` makes it" in lines
     store.path(DATA, of).write_bytes(b"\0" * 8)
-    lines = asked(config.name(readout()))
+    lines = asked(naming.name(readout()))
     assert any(line.startswith(f"{path(of)}: damaged") for line in lines)
 
 
 def test_a_missing_log_is_named(study):
     run = chain()[2]
     store.log_path(DATA, run).unlink()
-    assert asked(config.name(run)) == [
+    assert asked(naming.name(run)) == [
         f"{path(run)}: {store.log_path(DATA, run)}: missing; `snakemake --cores all` makes it"
     ]
 
@@ -163,7 +164,7 @@ def test_what_was_made_before_definitions_were_recorded_says_so(study):
     of = readout()
     body = {name: part for name, part in store.read_json(store.path(DATA, of)).items() if name != "definitions"}
     store.write_json(store.path(DATA, of), {}, {**body, "code": "0" * 12})
-    (line,) = asked(config.name(of))
+    (line,) = asked(naming.name(of))
     assert line.endswith("code: has changed; which part is not known, since this was made before that was recorded")
 
 
@@ -171,7 +172,7 @@ def test_a_run_that_diverged_is_current_and_says_how_it_ended(study):
     run = chain()[2]
     tensors, head = store.read_tensors(store.path(DATA, run))
     store.write_tensors(store.path(DATA, run), tensors, {**head, "diverged": "epoch 1"})
-    assert asked(config.name(run)) == [f"{path(run)}: {CURRENT} (diverged, which is its result: epoch 1)"]
+    assert asked(naming.name(run)) == [f"{path(run)}: {CURRENT} (diverged, which is its result: epoch 1)"]
 
 
 def test_an_interrupted_run_says_where_it_goes_on(study):
@@ -179,18 +180,18 @@ def test_an_interrupted_run_says_where_it_goes_on(study):
     store.path(DATA, run).unlink()
     state = store.path(DATA, run).with_suffix(".part") / "state.safetensors"
     store.write_tensors(state, {}, stages.header("pretrain", run, rows=[{"epoch": 1}]))
-    assert f"{path(run)}: {state.parent}: goes on after epoch 1 of 1" in asked(config.name(run))
+    assert f"{path(run)}: {state.parent}: goes on after epoch 1 of 1" in asked(naming.name(run))
 
 
 def test_a_run_that_was_trained_elsewhere_is_not_made_here(study):
     planned = plan.load("params.yaml")
     last, embed, run, _ = chain()
     origin = adopted.Origin(commit="", changed=False, machine="a cluster", code="0" * 12)
-    store.write_text(adopted.record(planned), adopted.encode({config.name(run): origin}))
+    store.write_text(adopted.record(planned), adopted.encode({naming.name(run): origin}))
     for of in (embed, run):
         store.path(DATA, of).unlink()
     for of in (last, embed, run):
-        assert asked(config.name(of)) == [f"{path(of)}: its run was trained elsewhere and taken up: nothing would run"]
+        assert asked(naming.name(of)) == [f"{path(of)}: its run was trained elsewhere and taken up: nothing would run"]
     draw("MV-T1")
     assert asked("MV-T1") == [f"reports/tables/MV-T1.csv: {CURRENT}"]
 
@@ -293,7 +294,7 @@ def test_several_are_asked_at_once_and_an_unknown_name_is_one_clear_error(study)
         return subprocess.run(command, capture_output=True, text=True, env={**ENVIRONMENT, "PYTHONPATH": SOURCES})
 
     of, embed, *_ = chain()
-    found = entia(config.name(of), config.key(embed), config.key(of))
+    found = entia(naming.name(of), naming.key(embed), naming.key(of))
     assert found.stdout.splitlines() == [f"{path(of)}: {CURRENT}", f"{path(embed)}: {CURRENT}"], found.stderr
     found = entia("MV-T2")
     assert found.returncode == 1 and found.stderr.startswith("entia: MV-T2: not in params.yaml at laptop scale; ")

@@ -6,25 +6,16 @@ prints it) or its key alone. Heavy libraries are imported where a command needs 
 
 import argparse
 import functools
-import json
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgspec
-
-from entia import config, plan, sizes, stages
-from entia.artefacts import adopted, check, current, packed, provenance, store
-from entia.config import Problem
-from entia.forecast import cluster, overview
-from entia.reports import files, record
-from entia.stages import DATA
-from entia.system import faults, home, machines, streams
-
-PARAMS = Path("params.yaml")
-CALIBRATION = DATA / "calibration.json"
+from entia import commands as do
+from entia import plan, stages
+from entia.artefacts import provenance
+from entia.fields import Problem
+from entia.system import machines, streams
 
 
 def main() -> None:
@@ -74,12 +65,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Simple self-supervised pretraining: every table and figure of three papers from params.yaml.",
         epilog="Run in the folder that holds params.yaml. `snakemake --cores all` runs all that is not up to date.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    found = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
         name: str, run: Callable[[argparse.Namespace], None], text: str, *positional: tuple[str, str]
     ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        sub = found.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         for argument, meaning in positional:
             count = "?" if argument.endswith("?") else None
             sub.add_argument(argument.rstrip("?"), help=meaning, nargs=count, type=_given)
@@ -94,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 def _forecasting(command: _Command) -> None:
     planning = command(
         "plan",
-        _plan,
+        do.plan_,
         "show which cells each table and figure needs, how many are done, and how long they take",
         ("report?", "list the cells of one table or figure, such as MV-T1"),
     )
@@ -112,9 +103,14 @@ def _forecasting(command: _Command) -> None:
         help="with --profile: how many cells run at once (default: the profile's limit)",
     )
     planning.add_argument(
-        "--calibration", type=_file, metavar="FILE", help=f"use another machine's calibration in place of {CALIBRATION}"
+        "--calibration",
+        type=_file,
+        metavar="FILE",
+        help=f"use another machine's calibration in place of {do.CALIBRATION}",
     )
-    calibrating = command("calibrate", calibrate_, f"measure this machine into {CALIBRATION}, so that plan shows times")
+    calibrating = command(
+        "calibrate", do.calibrate_, f"measure this machine into {do.CALIBRATION}, so that plan shows times"
+    )
     _scale(calibrating)
     calibrating.add_argument(
         "--seconds", type=_count, default=60, metavar="N", help="about how long to measure (default: 60)"
@@ -130,35 +126,40 @@ def _forecasting(command: _Command) -> None:
 def _making(command: _Command) -> None:
     cell = ("cell", "an artefact's name, or its key (its last ten digits)")
     for step, run, text in (
-        ("subset", _pack, "pack a data set's images into data/subset/"),
-        ("pretrain", _train, "pretrain one cell into data/checkpoints/"),
-        ("embed", _alone(stages.embed), "embed images by a cell's encoders into data/embeddings/"),
-        ("readout", _alone(stages.readout), "read labels out of embeddings into data/readouts/"),
+        ("subset", do.pack, "pack a data set's images into data/subset/"),
+        ("pretrain", do.train, "pretrain one cell into data/checkpoints/"),
+        ("embed", do.alone(stages.embed), "embed images by a cell's encoders into data/embeddings/"),
+        ("readout", do.alone(stages.readout), "read labels out of embeddings into data/readouts/"),
     ):
-        _scale(command(step, functools.partial(_stage, step, run), text, cell))
+        _scale(command(step, functools.partial(do.stage, step, run), text, cell))
 
 
 def _drawing(command: _Command) -> None:
     drawing = ("report", "its id, such as MV-T1")
-    _scale(command("report", report, "draw one table or figure from the readouts", drawing))
-    _scale(command("claims", claims_, "judge the papers' claims from the readouts"))
-    paging = command("index", index, "assemble index.html, the page of all tables and figures")
+    _scale(command("report", do.report, "draw one table or figure from the readouts", drawing))
+    _scale(command("claims", do.claims_, "judge the papers' claims from the readouts"))
+    paging = command("index", do.index, "assemble index.html, the page of all tables and figures")
     _scale(paging)
     paging.add_argument(
         "--without", nargs="*", default=[], metavar="REPORT", help="leave out these, which the last run could not draw"
     )
     shown = ("report?", "its id (default: the first table)")
-    _scale(command("results", results_, "print a table, and where everything lies", shown))
-    _scale(command("record", record_, "copy all drawings into recorded/, which git keeps, with the commit and machine"))
-    command("metrics", metrics, "write metrics.json, which `dvc metrics diff` compares")
+    _scale(command("results", do.results_, "print a table, and where everything lies", shown))
+    _scale(
+        command("record", do.record_, "copy all drawings into recorded/, which git keeps, with the commit and machine")
+    )
+    command("metrics", do.metrics, "write metrics.json, which `dvc metrics diff` compares")
 
 
 def _carrying(command: _Command) -> None:
     adopting = "have Snakemake take up the artefacts that were made without it and that `check` calls current"
     command(
-        "adopt", adopt_, adopting, ("archive?", "take up the archive of `entia run` on another machine, and draw it")
+        "adopt",
+        do.adopt_,
+        adopting,
+        ("archive?", "take up the archive of `entia run` on another machine, and draw it"),
     )
-    running = command("run", run_, "make a study without Snakemake, on a borrowed machine, and pack the results")
+    running = command("run", do.run_, "make a study without Snakemake, on a borrowed machine, and pack the results")
     _scale(running)
     running.add_argument(
         "--seconds", type=_count, metavar="N", help="stop and pack after N seconds (default: when everything is made)"
@@ -169,29 +170,31 @@ def _carrying(command: _Command) -> None:
         "--archive", type=_file, metavar="FILE", help="where the archive goes (default: entia-SCALE.tar.gz)"
     )
     running.add_argument("--weights", action="store_true", help="pack the encoders' weights too")
-    command("study", study, "begin a study of your own images in a new folder", ("folder", "the folder to make"))
-    command("where", where, "print the folder that holds the Snakefile")
+    command("study", do.study, "begin a study of your own images in a new folder", ("folder", "the folder to make"))
+    command("where", do.where, "print the folder that holds the Snakefile")
 
 
 def _keeping(command: _Command) -> None:
     checking = command(
-        "check", check_artefacts, "check that each artefact is whole, and made with today's config, code and data"
+        "check",
+        do.check_artefacts,
+        "check that each artefact is whole, and made with today's config, code and data",
     )
     _scale(checking)
     checking.add_argument("--quiet", action="store_true", help="list only damaged, foreign and unreadable files")
     checking.add_argument("--raw", action="store_true", help="read the raw data too, and compare their checksums")
     pruning = command(
-        "prune", prune, "list the files in data/ that the plan no longer names, and remove them if you say yes"
+        "prune", do.prune, "list the files in data/ that the plan no longer names, and remove them if you say yes"
     )
     pruning.add_argument("--yes", action="store_true", help="do not ask")
     pruning.add_argument("--other-scales", action="store_true", help="also remove files that only other scales name")
     pruning.add_argument("--even-unsaved", action="store_true", help="also remove files that no DVC remote holds")
-    asking = command("why", why_, "say why artefacts would be made anew: which code, field or input has changed")
+    asking = command("why", do.why_, "say why artefacts would be made anew: which code, field or input has changed")
     _scale(asking)
     asking.add_argument(
         "names", nargs="+", type=_given, metavar="NAME", help="a cell, as above, its file, or an id such as MV-T1"
     )
-    command("show", show, "print an artefact's config, code, versions and machine", ("file", "its path"))
+    command("show", do.show, "print an artefact's config, code, versions and machine", ("file", "its path"))
 
 
 def _scale(parser: argparse.ArgumentParser) -> None:
@@ -214,239 +217,6 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return number
-
-
-def _alone(run: Callable[[Any], None]) -> Callable[[plan.Plan, Any], None]:
-    """A stage that asks nothing of the rest of the plan."""
-    return lambda _, of: run(of)
-
-
-def _train(planned: plan.Plan, of: config.Pretrain) -> None:
-    """Pretrains a cell on as many devices as its scale says."""
-    stages.pretrain(of, planned.devices)
-
-
-def _pack(planned: plan.Plan, of: config.Subset) -> None:
-    """Packs a subset, once every run that is planned on it is known to be possible."""
-    stages.subset(of, lambda held: packed.refuse_on(planned, of, held))
-
-
-def _stage(stage: str, run: Callable[[plan.Plan, Any], None], arguments: argparse.Namespace) -> None:
-    planned = plan.load(PARAMS, arguments.scale)
-    found = planned.of(stage)
-    matching = [found[name] for name in found if name == arguments.cell or name.rsplit("-", 1)[1] == arguments.cell]
-    if not matching:
-        raise Problem(
-            f"{arguments.cell}: no such {stage} in params.yaml at {planned.scale} scale; `entia plan ID` lists them, "
-            "`--scale` names another"
-        )
-    chosen = matching[0]
-    if current.is_current(DATA, chosen):
-        print(f"{config.label(chosen)}: {store.path(DATA, chosen)} is current; delete it to have it made anew")
-    else:
-        run(planned, chosen)
-
-
-# --- reports ------------------------------------------------------------------------------------------------------
-
-
-def report(arguments: argparse.Namespace) -> None:
-    """Draws one table or figure."""
-    files.write(plan.load(PARAMS, arguments.scale), arguments.report)
-
-
-def claims_(arguments: argparse.Namespace) -> None:
-    """Writes claims.md and claims.json."""
-    files.judge(plan.load(PARAMS, arguments.scale))
-
-
-def index(arguments: argparse.Namespace) -> None:
-    """Writes index.html."""
-    files.assemble(plan.load(PARAMS, arguments.scale), set(arguments.without))
-
-
-def record_(arguments: argparse.Namespace) -> None:
-    """Copies what a run drew to where git keeps it, with the commit, machine and versions."""
-    found = plan.load(PARAMS, arguments.scale)
-    origin = record.origin(found, DATA)
-    record.speed()
-    target = record.record(found, origin, files.html(found, record.FOLDER / found.scale, origin))
-    store.write_text(target / "metrics.json", files.metrics(found))
-    print(f"{target}: {len(found.reports)} tables and figures, the verdicts and the page. {origin}")
-
-
-def results_(arguments: argparse.Namespace) -> None:
-    """Prints one table, and where everything lies."""
-    found = plan.load(PARAMS, arguments.scale)
-    tables = [report_id for report_id, asked in found.reports.items() if asked.table]
-    if not tables:
-        raise Problem(f"{PARAMS}: reports: no table is drawn at {found.scale} scale; `--scale` names another")
-    chosen = arguments.report or tables[0]
-    if chosen not in tables:
-        raise Problem(f"{chosen}: no such table at this scale; there are {', '.join(tables)}")
-    print(files.text_of(found.folder / f"tables/{chosen}.md"))
-    print(
-        f"{len(found.reports)} tables and figures at {found.scale} scale, from {len(found.pretrains)} pretraining runs:"
-    )
-    print(f"  all on one page  {found.folder / 'index.html'}")
-    print(f"  figures          {found.folder / 'figures'}/*.png, *.pdf, *.svg")
-    print(
-        f"  tables           {found.folder / 'tables'}/*.md, *.csv, *.tex; `entia results {tables[-1]}` prints another"
-    )
-    print(f"  verdicts         {found.folder / 'claims.md'}")
-
-
-def _plan(arguments: argparse.Namespace) -> None:
-    found = plan.load(PARAMS, arguments.scale)
-    for notice in found.notices:
-        print(f"entia: {PARAMS}: {notice}", file=sys.stderr)
-    calibration, about = overview.calibration(CALIBRATION, arguments.calibration)
-    unknown = [subset for subset in found.subsets.values() if sizes.counted(subset).train is None]
-    if calibration and unknown:
-        calibration, about = None, f"no times: {sizes.unknown(unknown[0])}"
-    if arguments.commands:
-        left = adopted.to_make(found, DATA)
-        print("\n".join(overview.commands(left, DATA, calibration)))
-    elif arguments.profile is not None:
-        given = calibration if arguments.calibration else None  # this machine's is none of a cluster's
-        left = found.without(unknown)
-        print(overview.on_cluster(left, DATA, cluster.read(arguments.profile), arguments.gpus, given))
-        for why in dict.fromkeys(map(sizes.unknown, unknown)):
-            print(f"not in it: {why}")
-    elif arguments.report is not None:
-        files.asked_for(found, arguments.report)
-        print(overview.cells(found, arguments.report, DATA, calibration))
-    else:
-        print(overview.reports(found, DATA, calibration, about))
-
-
-def calibrate_(arguments: argparse.Namespace) -> None:
-    """Measures this machine and writes data/calibration.json."""
-    from entia.forecast import calibrate
-
-    found = plan.load(PARAMS, arguments.scale)
-    places = arguments.at_once or cluster.places(found)
-    print(f"{places} processes measure for about {arguments.seconds} s:", file=sys.stderr, flush=True)
-    measured = calibrate.calibrate(PARAMS, found, places, arguments.seconds)
-    store.write_text(CALIBRATION, msgspec.json.format(msgspec.json.encode(measured)).decode() + "\n")
-    print(f"{CALIBRATION}: {measured.machine}, {len(measured.known)} cells tried; `entia plan` shows times now")
-
-
-def adopt_(arguments: argparse.Namespace) -> None:
-    """Has Snakemake record what was made without it; or takes up an archive of another machine, and draws it."""
-    if arguments.archive is None:
-        from entia.artefacts import adopt
-
-        count = adopt.adopt(plan.load(PARAMS), DATA)
-        print(f"{count} artefacts taken up; `snakemake --cores all` makes what is missing and draws tables and figures")
-        return
-    from entia.artefacts import archive
-
-    found, taken, ours = archive.take_up(Path(arguments.archive), functools.partial(plan.load, PARAMS), DATA)
-    drawn = adopted.drawable(found, DATA)
-    for report_id in drawn.reports:
-        files.write(drawn, report_id)
-    files.judge(drawn)
-    files.assemble(drawn)
-    print(overview.taken_up(found, drawn, DATA, taken, ours))
-
-
-def run_(arguments: argparse.Namespace) -> None:
-    """Makes as much of a study as the time allows, and packs it."""
-    from entia.running import borrowed
-
-    found = plan.load(PARAMS, arguments.scale)
-    target = arguments.archive or Path(f"entia-{found.scale}.tar.gz")
-    wanted = borrowed.Wanted(arguments.seconds or math.inf, arguments.workers, target, arguments.weights)
-    sys.exit(borrowed.run(found, DATA, wanted))
-
-
-def why_(arguments: argparse.Namespace) -> None:
-    """Prints why artefacts would be made anew, a line a reason."""
-    from entia.artefacts.why import Why
-
-    asked = Why(plan.load(PARAMS, arguments.scale), DATA)
-    print("\n".join(dict.fromkeys(line for name in arguments.names for line in asked.answer(name))))
-
-
-def study(arguments: argparse.Namespace) -> None:
-    """Makes a folder a study, and says how it is run."""
-    home.begin(Path(arguments.folder))
-    print(f"{arguments.folder}: params.yaml says where your images go and what is run. In that folder:")
-    print('  snakemake --snakefile "$(entia where)/Snakefile" --cores all')
-
-
-def where(arguments: argparse.Namespace) -> None:
-    """Prints the folder that holds the Snakefile."""
-    print(home.HOME)
-
-
-def _whence(file: Path) -> str:
-    """What makes a missing file, if anything that params.yaml plans does."""
-    scales = plan.scales(PARAMS) if PARAMS.exists() else []
-    for found in (plan.load(PARAMS, scale) for scale in scales):
-        every = (of for kind in config.KINDS for of in found.of(kind).values())
-        if any(store.path(DATA, of).absolute() == file.absolute() for of in every):
-            return f"with `scale: {found.scale}` in params.yaml, `snakemake --cores all {file}` makes it"
-    return f"nothing in {PARAMS.absolute()} makes it, at any scale"
-
-
-def show(arguments: argparse.Namespace) -> None:
-    """Prints an artefact's header."""
-    file = Path(arguments.file)
-    suffixes = dict.fromkeys(stage.suffixes[0] for stage in config.STAGES)
-    if file.suffix not in suffixes:
-        raise Problem(f"{file}: not an artefact ({', '.join(suffixes)})")
-    if not faults.is_there(file):
-        raise Problem(f"{file}: missing; {_whence(file)}")
-    print(json.dumps(store.read_head(file), indent=1))
-
-
-# --- what lies in data/ -------------------------------------------------------------------------------------------
-
-
-def metrics(arguments: argparse.Namespace) -> None:
-    """Writes reports/metrics.json: whatever the scale, since dvc.yaml names it."""
-    store.write_text(Path("reports/metrics.json"), files.metrics(plan.load(PARAMS)))
-
-
-def check_artefacts(arguments: argparse.Namespace) -> None:
-    """Prints what each planned artefact is, and ends with exit code 1 if one is damaged, foreign or unreadable."""
-    found = list(check.check(plan.load(PARAMS, arguments.scale), DATA, arguments.raw))
-    for finding in found:
-        if finding.is_wrong or not arguments.quiet:
-            print(f"{finding.state:10}  {finding.file}" + (f"  ({finding.why})" if finding.why else ""))
-    if not arguments.quiet:
-        print(check.summary(found))
-    if any(finding.state in ("damaged", "foreign") for finding in found):
-        raise Problem("do not use the damaged and foreign files above; delete them if you do not need them")
-    if any(finding.is_wrong for finding in found):
-        raise Problem("the unreadable files above could not be checked; they may be whole")
-
-
-def prune(arguments: argparse.Namespace) -> None:
-    """Lists what no plan names, and removes it once confirmed; what no DVC remote holds only when asked for."""
-    scales = [plan.load(PARAMS).scale] if arguments.other_scales else plan.scales(PARAMS)
-    files = check.unplanned((plan.load(PARAMS, scale) for scale in scales), DATA)
-    saved = check.stored_elsewhere(Path.cwd()) if files else set[Path]()
-    for file in files:
-        print(f"{file.stat().st_size / 2**20:9.2f} MiB  {'stored' if file.absolute() in saved else 'UNSAVED'}  {file}")
-    chosen = [file for file in files if arguments.even_unsaved or file.absolute() in saved]
-    size = sum(file.stat().st_size for file in chosen) / 2**20
-    print(f"{len(files)} files are not named at scale {', '.join(scales)}; {len(chosen)} may go ({size:.2f} MiB)")
-    if len(chosen) < len(files):
-        print("UNSAVED: no DVC remote holds it as the last commit names it; `dvc push`, or give --even-unsaved")
-    if chosen and (arguments.yes or _is_agreed("remove them?")):
-        check.remove(chosen)
-        print(f"{len(chosen)} files removed; `dvc repro` records that they are gone")
-
-
-def _is_agreed(question: str) -> bool:
-    """True if the user types yes; no terminal, no answer."""
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
 
 
 if __name__ == "__main__":

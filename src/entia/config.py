@@ -1,31 +1,31 @@
 """What fixes a result: one frozen struct a stage, each holding its parent's.
 
-`Readout ⊃ Embed ⊃ Pretrain ⊃ Subset`. `key` hashes a config's canonical JSON and `name` puts a readable slug before
-it; the slug is for people and is never parsed. Nothing here imports torch, so that the Snakefile can import it.
+`Readout ⊃ Embed ⊃ Pretrain ⊃ Subset`. Nothing here imports torch, so that the Snakefile can import it. What a config is
+called and where its artefact lies: `naming`.
 `spec §…`, here and elsewhere, is a section of docs/papers.md: of part one, of part two where it says `DIET spec §…`.
 """
 
-import functools
-import hashlib
 import re
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, get_args
 
-import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from entia import catalogue
-
-Count = Annotated[int, Meta(ge=1, description="a positive whole number")]
-Several = Annotated[int, Meta(ge=2, description="a whole number, two or more")]
-Whole = Annotated[int, Meta(ge=0, description="a whole number, zero or more")]
-Seed = Annotated[int, Meta(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")]
-"""PyTorch's generator takes 32 bits of a seed: a larger one would repeat a smaller one's numbers."""
-Share = Annotated[float, Meta(gt=0, le=1, description="a number above 0, at most 1")]
-Held = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")]
-Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-Positive = Annotated[float, Meta(gt=0, description="a positive number")]
-NonNegative = Annotated[float, Meta(ge=0, description="a number, zero or more")]
+from entia.fields import (
+    Config,
+    Count,
+    Held,
+    NonNegative,
+    Positive,
+    Probability,
+    Seed,
+    Share,
+    Whole,
+    tag,
+)
+from entia.methods import BYOL, ONE_VIEW, Diet, Method, MoCo, SDiet, Supervised
+from entia.probes import Probe
 
 DATASETS = tuple(catalogue.DATASETS)
 FOLDER = "image_folder/"
@@ -33,14 +33,6 @@ NAMED = re.compile(r"(\w[\w .+-]*(?<! )/)*\w[\w .+-]*(?<! )")
 """What an image folder's NAME may be: then it leads nowhere but below data/raw, and no shell or template reads it."""
 LONGEST = 100
 """Characters of a NAME."""
-
-
-class Problem(Exception):
-    """Something the user can mend. Printed as it is, without a stack trace: it names the place and the remedy."""
-
-
-class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A frozen struct that refuses unknown keys."""
 
 
 class Subset(Config, frozen=True):
@@ -161,135 +153,6 @@ class Projector(Config, frozen=True):
     """0: no projector, the loss sees the embedding."""
 
 
-class BarlowTwins(Config, frozen=True, tag_field="name", tag="barlow_twins"):
-    """Barlow Twins (2103.03230), for any number of views."""
-
-    weight: NonNegative
-    """λ, of the squared off-diagonal correlations: the papers' orthogonality weight."""
-    form: Literal["pairs", "view_mean", "as_run"] = "pairs"
-    """pairs: mean over view pairs of the published loss. view_mean: the papers' code for more than two views
-    (correlation of each view with the mean of all views on, auto-correlation of that mean off the diagonal).
-    as_run: the papers' code, which is `pairs` at two views and `view_mean` beyond (spec §3.1)."""
-    l2_normalise: bool = False
-    """True: rows are scaled to unit length before standardising, as the papers' code ran (spec §3.1)."""
-    standardise: Literal["per_view", "joint"] = "per_view"
-    """joint: one mean and (unbiased) standard deviation over all views' rows, as the papers' code ran."""
-
-
-class VICReg(Config, frozen=True, tag_field="name", tag="vicreg"):
-    """VICReg (2105.04906), for any number of views. Weights in the published code's normalisation."""
-
-    invariance: NonNegative = 25.0
-    variance: NonNegative = 25.0
-    covariance: NonNegative = 1.0
-    form: Literal["pairs", "leave_one_out"] = "pairs"
-    """pairs: mean over view pairs of the published loss. leave_one_out: the papers' code (each view against the mean
-    of the others, one direction for two views; spec §3.2)."""
-    epsilon: NonNegative = 1e-4
-    """Added to the variance under the root; 0 as the papers' code ran."""
-
-
-class SimCLR(Config, frozen=True, tag_field="name", tag="simclr"):
-    """SimCLR's NT-Xent (2002.05709), for any number of views."""
-
-    temperature: Positive = 0.5
-    form: Literal["pairs", "leave_one_out"] = "pairs"
-    """leave_one_out: each view against the mean of the others' unit vectors, as the papers' code ran (spec §3.3)."""
-
-
-class SpectralContrastive(Config, frozen=True, tag_field="name", tag="spectral_contrastive"):
-    """The papers' reformulated loss: (1/m) Σ‖z_v − z̄‖² + β‖E[z̄z̄ᵀ] − I‖² (spec §2.2).
-
-    With negatives between view means, the spectral contrastive loss (2106.04156) has the same minimisers at
-    β = (m − 1)/2.
-    """
-
-    weight: NonNegative
-    """β."""
-
-
-class Diet(Config, frozen=True, tag_field="name", tag="diet"):
-    """DIET (2302.10260, 2406.10743): cross-entropy of a linear head on the datum's index; one view is enough.
-
-    Meant without a projector (projector.depth 0), which is not forced.
-    """
-
-    smoothing: Held = 0.8
-    """Label smoothing a: the own index's target is 1 − a + a/N (DIET spec §1.1, §2.1)."""
-    lr_factor: Positive = 1.0
-    """Times the learning rate, for the head alone (DIET spec §1.2)."""
-    decay_factor: NonNegative = 1.0
-    """Times the weight decay, for the head alone (DIET spec §1.2)."""
-    bias: bool = False
-    """Whether the head has a bias: the sources disagree (DIET spec §1.2)."""
-
-
-class SDiet(Config, frozen=True, tag_field="name", tag="sdiet"):
-    """s-DIET, memory-efficient DIET (OpenReview GFNTbsVFlP, 4NgxI6Z74n): the softmax runs over the batch's own rows.
-
-    The papers' equations could not be read: this is the reading of DIET spec §9. The head has no bias, and an AdamW
-    of its own that touches the batch's rows alone. A projector is the `projector` field's business.
-    """
-
-    smoothing: Held = 0.8
-    """Label smoothing over the batch's rows. Whether the papers keep DIET's is not known."""
-    lr_factor: Positive = 1.0
-    decay_factor: NonNegative = 1.0
-    normalise: bool = False
-    """True: features are scaled to unit length. The head's rows are not."""
-    temperature: Positive = 1.0
-    """What the logits are divided by. The papers' is not known."""
-    catch_up: bool = True
-    """True: the AdamW steps that a row missed are applied when it is next visited; False: they are left out."""
-    offload: bool = False
-    """True: the head and its optimiser's state lie in the host's memory, and the batch's rows alone on the device."""
-
-
-class Supervised(Config, frozen=True, tag_field="name", tag="supervised"):
-    """Cross-entropy of a linear head (with bias) on labels: the DIET papers' other curve (DIET spec §2.1)."""
-
-    smoothing: Held = 0.0
-
-
-class Untrained(Config, frozen=True, tag_field="name", tag="untrained"):
-    """A baseline: the encoder as it starts, its batch-norm statistics those of the training images."""
-
-
-class BYOL(Config, frozen=True, tag_field="name", tag="byol"):
-    """BYOL (2006.07733), for any number of views: a predictor's output against the target network's projection."""
-
-    momentum: Held = 0.996
-    """τ, what the target keeps of itself a step, at the start (as in the paper and in mmpretrain's defaults)."""
-    course: Literal["cosine", "constant"] = "cosine"
-    """cosine: τ rises to 1 over the run by half a cosine; constant: it stays."""
-    hidden: Count | None = None
-    """Hidden width of the predictor (Linear, batch-norm, ReLU, Linear); None: the projector's width. 4096 for a
-    projector of 256 in the paper."""
-
-
-class MoCo(Config, frozen=True, tag_field="name", tag="moco"):
-    """MoCo v2 (1911.05722, 2003.04297): keys of a momentum encoder, negatives from a queue; for any number of views.
-
-    Symmetric: every view is a query for every other view's key (v2 has one direction of two views). There is no
-    shuffling of batch-norm, which needs several devices.
-    """
-
-    momentum: Held = 0.999
-    """What the key network keeps of itself a step (facebookresearch/moco's default)."""
-    temperature: Positive = 0.2
-    """v2's, by facebookresearch/moco's README; v1 has 0.07."""
-    queue: Count = 65536
-    """Keys kept (facebookresearch/moco's default; 4096 in its CIFAR-10 notebook)."""
-
-
-MultiView = BarlowTwins | VICReg | SimCLR | SpectralContrastive
-"""Methods whose loss is a function of the views' projections alone."""
-
-Method = MultiView | Diet | SDiet | Supervised | BYOL | MoCo | Untrained
-
-ONE_VIEW = (Diet, SDiet, Supervised, Untrained)
-"""Methods that train on any number of views, one included."""
-
 COURSES = {"diet_i": (10.0, 0.0, 0.0, 0.001), "diet_ii": (5.0, 0.001, 10.0, 0.005), "diet_iii": (5.0, 0.0, 0.0, 0.005)}
 """The three candidates for DIET's schedule (DIET spec §2.1, where they have these numbers). Epochs of linear warm-up,
 share of lr where it begins, epochs at lr, share of lr where the cosine ends."""
@@ -398,59 +261,6 @@ class Embed(Config, frozen=True):
         return (self.pretrain, self.on)
 
 
-class Ridge(Config, frozen=True, tag_field="name", tag="ridge"):
-    """Least squares on one-hot labels with an L2 penalty, chosen on the validation split."""
-
-    penalties: tuple[Positive, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-    """Relative to the mean squared (centred) feature."""
-
-
-class Logistic(Config, frozen=True, tag_field="name", tag="logistic"):
-    """Multinomial logistic regression with an L2 penalty, chosen on the validation split."""
-
-    penalties: tuple[Positive, ...] = (1e-5, 1e-4, 1e-3, 1e-2)
-    """λ in mean cross-entropy + λ/2 ‖W‖², on standardised features; the intercept is free."""
-
-
-class AdamProbe(Config, frozen=True, tag_field="name", tag="adam"):
-    """A linear layer on raw features: the small-projector papers' by Adam (spec §5).
-
-    DIET's is by AdamW (DIET spec §3.2).
-    """
-
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """adam: the decay is added to the gradient; adamw: it shrinks the weights directly, by lr × weight_decay a step."""
-    lr: Positive = 1e-3
-    weight_decay: NonNegative = 1e-6
-    epochs: Count = 200
-    batch: Count = 512
-    smoothing: Held = 0.1
-    seed: Seed = 0
-
-
-class MLPProbe(Config, frozen=True, tag_field="name", tag="mlp"):
-    """The DIET papers' other readout: linear, batch-norm, ReLU, linear, by AdamW on raw features (DIET spec §3.2)."""
-
-    expansion: Count = 3
-    """Units of the hidden layer for each feature of the embedding."""
-    lr: Positive = 1e-3
-    weight_decay: NonNegative = 1e-5
-    epochs: Count = 100
-    batch: Several = 256
-    smoothing: Held = 0.0
-    seed: Seed = 0
-
-
-class Neighbours(Config, frozen=True, tag_field="name", tag="neighbours"):
-    """k nearest neighbours by cosine similarity; votes weighted by exp(similarity / temperature)."""
-
-    k: Count = 200
-    temperature: Positive = 0.1
-
-
-Probe = Ridge | Logistic | AdamProbe | MLPProbe | Neighbours
-
-
 class Readout(Config, frozen=True):
     """Accuracy of a probe on embeddings, and their spectrum."""
 
@@ -503,11 +313,6 @@ def is_adam(optimizer: Optimizer) -> bool:
     return optimizer.name in ("adam", "adamw")
 
 
-def files(stage: Stage) -> tuple[str, ...]:
-    """Where a config's artefact lies below data/: all its files, the artefact itself first."""
-    return tuple(f"{stage.folder}/{name(stage)}{suffix}" for suffix in stage.suffixes)
-
-
 def cell_of(stage: Stage) -> Subset | Pretrain:
     """The cell that a stage belongs to; of a subset itself."""
     return stage if isinstance(stage, Subset | Pretrain) else cell_of(stage.parents[0])
@@ -541,83 +346,6 @@ def head_bytes(config: Pretrain, count: int) -> int:
             return 0
 
 
-@functools.cache  # a plan names a cell once for every artefact, embedding and readout of it
-def key(config: Stage) -> str:
-    """Ten hex digits of the SHA-256 of the config's canonical JSON: sorted keys, without the fields at their default.
-
-    So a new field renames nothing as long as its default is what was done before.
-    """
-    return hashlib.sha256(msgspec.json.encode(_said(config), order="sorted")).hexdigest()[:10]
-
-
-def _said(config: Struct) -> dict[str, object]:
-    """A config's fields that differ from their default, and its tag where it has one."""
-    kind = config.__struct_config__
-    said: dict[str, object] = {kind.tag_field: kind.tag} if kind.tag_field else {}
-    for name, default in _defaults(type(config)):
-        value = getattr(config, name)
-        if value != default:
-            said[name] = _said(value) if isinstance(value, Struct) else value
-    return said
-
-
-@functools.cache
-def _defaults(kind: type[Struct]) -> list[tuple[str, object]]:
-    """A struct's fields and their defaults, where a field has none one that no value equals."""
-    return [(field.name, field.default) for field in msgspec.structs.fields(kind)]
-
-
-def name(config: Stage) -> str:
-    """The artefact's name: a readable slug and the key, such as `barlow_twins-v4-d256-cifar10-50pct-s0-1f0c9a77de`."""
-    return f"{_slug(config)}-{key(config)}"
-
-
-def label(config: Stage) -> str:
-    """The config in the user's words: `barlow_twins (weight 0.005), 4 views, width 256, cifar10 50 %, seed 0`."""
-    match config:
-        case Subset():
-            return f"{config.source} {_percent(config)} %"
-        case Pretrain(method=Untrained(), encoder=Encoder(name="pixels", width=width)):
-            return f"raw pixels, {width} a side, {label(config.subset)}"
-        case Pretrain(method=Untrained(), encoder=encoder):
-            return f"untrained {encoder.name}, width {encoder.width}, {label(config.subset)}, seed {config.seed}"
-        case Pretrain():
-            return (
-                f"{_method(config.method)}, {config.views} view{'s' * (config.views > 1)}{_crops(config)}, "
-                f"{_projector(config.projector)}, {label(config.subset)}, seed {config.seed}"
-            )
-        case Embed():
-            return label(config.pretrain) + (f", on {config.on.dataset}" if _is_transfer(config) else "")
-        case Readout():
-            return f"{label(config.embed)}, {_tag(config.probe)}"
-
-
-def _slug(config: Stage) -> str:
-    match config:
-        case Subset():
-            return f"{_plain(config.source)}-{_percent(config)}pct"
-        case Pretrain(method=Untrained(), encoder=encoder):
-            return f"untrained-{encoder.name}{encoder.width}-{_slug(config.subset)}-s{config.seed}"
-        case Pretrain():
-            width = config.projector.width if config.projector.depth else 0
-            views = f"v{config.views}" + (f"c{config.crops.views}" if config.crops else "")
-            parts = (_tag(config.method), views, f"d{width}")
-            return "-".join((*parts, _slug(config.subset), f"s{config.seed}"))
-        case Embed():
-            return _slug(config.pretrain) + (f"-on-{_slug(config.on)}" if _is_transfer(config) else "")
-        case Readout():
-            return f"{_slug(config.embed)}-{_tag(config.probe)}"
-
-
-def _plain(dataset: str) -> str:
-    """A data set's name as file systems and shells take it, and short: two such, beside the rest, stay below 255."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", dataset)[:50]
-
-
-def _is_transfer(config: Embed) -> bool:
-    return config.on.dataset != config.pretrain.subset.dataset
-
-
 def _cross_field(config: Pretrain) -> Iterator[str]:
     """What is wrong between the fields of a cell."""
     method, optimizer = config.method, config.optimizer
@@ -625,10 +353,10 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
         what = "supervised" if isinstance(method, Supervised) else "online_probe"
         yield f"subset.images: {config.subset.images}: {what} needs each image's class; take images: labelled"
     if config.views == 1 and not isinstance(method, ONE_VIEW):
-        alone = ", ".join(_tag(kind) for kind in ONE_VIEW)
-        yield f"views: 1 leaves {_tag(method)} nothing to compare; take 2 or more ({alone}: 1 or more)"
+        alone = ", ".join(tag(kind) for kind in ONE_VIEW)
+        yield f"views: 1 leaves {tag(method)} nothing to compare; take 2 or more ({alone}: 1 or more)"
     if config.crops and isinstance(method, BYOL | MoCo):
-        yield f"crops: {_tag(method)}'s second network takes views of one size; leave crops out"
+        yield f"crops: {tag(method)}'s second network takes views of one size; leave crops out"
     if isinstance(method, MoCo) and method.queue < config.views * config.batch:
         yield f"method.queue: {method.queue} is less than a step's {config.views * config.batch} keys (views × batch)"
     if config.recompute and config.encoder.name == "alexnet":
@@ -652,29 +380,3 @@ def _cross_field(config: Pretrain) -> Iterator[str]:
             f"epochs: {config.epochs} end before {optimizer.schedule} has begun to fall, after {start:g}; "
             "take more epochs, or schedule: cosine with a shorter warmup"
         )
-
-
-def _crops(config: Pretrain) -> str:
-    return f" and {config.crops.views} of {config.crops.size} pixels" if config.crops else ""
-
-
-def _projector(config: Projector) -> str:
-    return f"width {config.width}" if config.depth else "no projector"
-
-
-def _method(config: Method) -> str:
-    """A method's tag, and its numbers where they are not its defaults."""
-    numbers = [
-        f"{field.name} {getattr(config, field.name):g}"
-        for field in msgspec.structs.fields(config)
-        if type(getattr(config, field.name)) in (int, float) and getattr(config, field.name) != field.default
-    ]
-    return _tag(config) + (f" ({', '.join(numbers)})" if numbers else "")
-
-
-def _percent(config: Subset) -> str:
-    return f"{100 * config.fraction:.4g}"
-
-
-def _tag(config: Struct | type[Struct]) -> str:
-    return str(config.__struct_config__.tag)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from entia import config
+from entia import config, fields
 from entia.planning import feasible
 
 
@@ -85,7 +85,7 @@ def build(encoder: config.Encoder, projector: config.Projector, channels: int, s
     Raises: config.Problem, where the encoder's fields do not go together or the images are too small for it.
     """
     for mistake in feasible.network(encoder, channels, side):
-        raise config.Problem(mistake)
+        raise fields.Problem(mistake)
     with seeded(seed):
         net = _encoder(encoder, channels, side)
         features = channels * encoder.width**2 if encoder.name == "pixels" else config.features(encoder)

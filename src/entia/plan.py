@@ -15,8 +15,9 @@ from typing import Any, cast
 
 import msgspec
 
-from entia import config
-from entia.config import Config, Embed, Pretrain, Problem, Readout, Stage, Subset
+from entia import config, fields, methods, naming
+from entia.config import Embed, Pretrain, Readout, Stage, Subset
+from entia.fields import Config, Problem
 from entia.planning import baselines, blocks, feasible, layering, mistakes, reading
 from entia.planning.blocks import Block
 from entia.planning.layering import Cell, Layers, Tree
@@ -32,7 +33,7 @@ class Judging(Config, frozen=True):
     Empty: once, at all seeds.
     """
 
-    looks: tuple[config.Count, ...] = ()
+    looks: tuple[fields.Count, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.looks) > 2 or (len(self.looks) == 2 and self.looks[1] != 2 * self.looks[0]):
@@ -89,7 +90,7 @@ class Plan:
             subsets={name: of for name, of in self.subsets.items() if of not in unknown},
             pretrains={name: of for name, of in self.pretrains.items() if of in kept},
             embeds=embeds,
-            readouts={name: of for name, of in self.readouts.items() if config.name(of.embed) in embeds},
+            readouts={name: of for name, of in self.readouts.items() if naming.name(of.embed) in embeds},
         )
 
     def drawn(self, report_id: str) -> tuple[Row, ...]:
@@ -98,7 +99,7 @@ class Plan:
 
     def cells(self, report_id: str) -> list[str]:
         """Names of the pretraining runs that a report needs, each once; its baselines are none."""
-        names = (config.name(self.readouts[row.readout].embed.pretrain) for row in self.rows[report_id])
+        names = (naming.name(self.readouts[row.readout].embed.pretrain) for row in self.rows[report_id])
         return list(dict.fromkeys(names))
 
 
@@ -257,7 +258,7 @@ def _recipes(parts: Mapping[str, Any], told: list[str]) -> dict[str, dict[str, T
 def _recipe(own: Mapping[str, Any], under: Mapping[str, Tree], place: str, told: list[str]) -> dict[str, Tree]:
     """A recipe's part of each method, over that of what the recipe is like, and then of what the part is like."""
     own = {method: part for method, part in own.items() if method != reading.LIKE}
-    told += mistakes.unknown(own, ("any", *mistakes.structs(config.Method)), f"{place}.")
+    told += mistakes.unknown(own, ("any", *mistakes.structs(methods.Method)), f"{place}.")
 
     def make(method: str, beside: Beside[Tree]) -> Tree:
         part = _layer(own.get(method, {}), f"{place}.{method}", _CHOOSING["recipes"], beside, told)
@@ -363,7 +364,7 @@ def _rows(layers: Layers, experiment: str, block: Block, readouts: dict[str, Rea
                 if len(wrong) == _SAID:
                     break
                 continue
-            name = config.name(readout)
+            name = naming.name(readout)
             readouts[name] = readout
             rows.append(Row(experiment, block.arm, name))
     except layering.Mistake as mistake:
@@ -384,7 +385,7 @@ def _baselines(rows: tuple[Row, ...], readouts: dict[str, Readout]) -> tuple[Row
     found: dict[Row, None] = {}
     for row in rows:
         for arm, readout in baselines.of(readouts[row.readout]):
-            name = config.name(readout)
+            name = naming.name(readout)
             readouts[name] = readout
             found[Row(baselines.EXPERIMENT, arm, name)] = None
     return tuple(found)
@@ -394,8 +395,8 @@ def _fill(plan: Plan, readouts: dict[str, Readout]) -> Plan:
     for row in dict.fromkeys(itertools.chain.from_iterable(map(plan.drawn, plan.rows))):
         readout = readouts[row.readout]
         plan.readouts[row.readout] = readout
-        plan.embeds[config.name(readout.embed)] = readout.embed
-        plan.pretrains[config.name(readout.embed.pretrain)] = readout.embed.pretrain
+        plan.embeds[naming.name(readout.embed)] = readout.embed
+        plan.pretrains[naming.name(readout.embed.pretrain)] = readout.embed.pretrain
         for subset in (readout.embed.pretrain.subset, readout.embed.on):
-            plan.subsets[config.name(subset)] = subset
+            plan.subsets[naming.name(subset)] = subset
     return plan

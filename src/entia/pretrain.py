@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from entia import devices, losses, nets, optim, views
-from entia.config import Pretrain, Problem, Untrained, all_views, label
+from entia.config import Pretrain, all_views
+from entia.fields import Problem
+from entia.methods import Untrained
+from entia.naming import label
 from entia.planning import feasible
 from entia.processes import ALONE, Processes
 

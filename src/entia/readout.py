@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 from jaxtyping import Float, Int64
 
-from entia.config import AdamProbe, Logistic, MLPProbe, Neighbours, Optimizer, Probe, Ridge
+from entia.config import Optimizer
 from entia.planning import feasible
+from entia.probes import AdamProbe, Logistic, MLPProbe, Neighbours, Probe, Ridge
 from entia.spectrum import blocks, centre, covariance
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from entia import config
+from entia import config, naming
 from entia.artefacts import provenance
-from entia.config import Problem, Readout
+from entia.config import Readout
+from entia.fields import Problem
 from entia.plan import Plan, Row
 from entia.planning import baselines, budgets, mistakes
 from entia.planning import columns as derived
@@ -109,7 +110,7 @@ def columns(stage: Readout) -> dict[str, Any]:
     parts = {"": embed.pretrain, "embed.": embed, "probe.": stage.probe}
     cell = embed.pretrain
     flat: dict[str, Any] = {
-        "cell": config.name(cell),
+        "cell": naming.name(cell),
         "weight": weight(cell),
         "all_views": config.all_views(cell),
         "level": derived.augmentation_level(cell.augmentation),

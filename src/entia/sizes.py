@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from entia import catalogue
-from entia.config import FOLDER, Problem, Subset
+from entia.config import FOLDER, Subset
+from entia.fields import Problem
 
 
 class Held(NamedTuple):

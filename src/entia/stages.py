@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from entia import config
+from entia import config, naming
 from entia.artefacts import check, current, packed, provenance, store
 from entia.artefacts.unfinished import Unfinished
-from entia.config import Embed, Pretrain, Problem, Readout, Stage, Subset, Untrained
+from entia.config import Embed, Pretrain, Readout, Stage, Subset
+from entia.fields import Problem
+from entia.methods import Untrained
 from entia.planning import feasible
 from entia.system import faults, locks, machines, together
 
@@ -67,7 +69,7 @@ def subset(stage: Subset, look: Callable[[feasible.Held], None] = lambda held: N
     head = header("subset", stage, **more)
     store.write_hdf5(store.path(DATA, stage), arrays, head)
     counts = ", ".join(f"{len(getattr(parts, part))} {part}" for part in ("train", "validation", "test"))
-    _say(f"{config.label(stage)}: {counts} images, of {parts.said}")
+    _say(f"{naming.label(stage)}: {counts} images, of {parts.said}")
 
 
 def pretrain(stage: Pretrain, count: int = 1) -> None:
@@ -81,7 +83,7 @@ def pretrain(stage: Pretrain, count: int = 1) -> None:
     """
     target = store.path(DATA, stage)
     mark = target.with_name(f".{target.stem}.lock.tmp")
-    what = config.label(stage)
+    what = naming.label(stage)
     with locks.alone(mark, lambda: _say(f"{what}: another process is training it; waiting for that")) as waited:
         if waited and _is_made(stage):
             _say(f"{what}: made by that other process")
@@ -130,7 +132,7 @@ def _train(stage: Pretrain, rank: int = 0, count: int = 1) -> None:
     from entia import pretrain as training
     from entia import processes
 
-    what, among = config.label(stage), processes.Processes(rank, count)
+    what, among = naming.label(stage), processes.Processes(rank, count)
     say = _say if rank == 0 else _hush
     arrays, head = check.open_whole(DATA, stage.subset)
     pixels = device if training.is_resident(arrays["train/pixels"].nbytes, device) else "cpu"
@@ -187,7 +189,7 @@ def _measured(stage: Pretrain, head: dict[str, Any]) -> Pretrain:
 
     if "pixels" not in head:
         raise Problem(
-            f"{config.label(stage)}: its {head['stage']} is of older code; `snakemake --cores all` makes it anew"
+            f"{naming.label(stage)}: its {head['stage']} is of older code; `snakemake --cores all` makes it anew"
         )
     return msgspec.structs.replace(stage, augmentation=views.measured(stage.augmentation, head["pixels"]))
 
@@ -206,7 +208,7 @@ def embed(stage: Embed) -> None:
     images, head = check.open_whole(DATA, stage.on)
     of = packed.holds(DATA)
     if found := list(feasible.embed(stage, of(stage.pretrain.subset), of(stage.on))):
-        raise Problem("\n".join(f"{config.label(stage)}: {mistake}" for mistake in found))
+        raise Problem("\n".join(f"{naming.label(stage)}: {mistake}" for mistake in found))
     device = take_device(stage.pretrain.threads)
     kept = {int(name.split("/", 1)[0]) for name in weights}
     lost: dict[str, str] = {}

@@ -35,13 +35,13 @@ def stored(stage, plan=PLAN):
     return [
         f"data/{part}"
         for config in plan.of(stage).values()
-        for part in configs.files(config)
+        for part in naming.files(config)
     ]
 
 
 def file(config, part=0):
     """The file of one config's artefact."""
-    return f"data/{configs.files(config)[part]}"
+    return f"data/{naming.files(config)[part]}"
 
 
 def of(stage):
@@ -66,7 +66,7 @@ def fixed(stage):
     def parameter(wildcards):
         config = of(stage)(wildcards)
         code = provenance.stage_code(stage, config)
-        return json.dumps({"config": configs.key(config), "code": code}, sort_keys=True)
+        return json.dumps({"config": naming.key(config), "code": code}, sort_keys=True)
 
     return parameter
 
@@ -99,7 +99,7 @@ class Words:
 
     def __format__(self, place):
         stage, cell = place.split("/", 1)
-        return configs.label(PLAN.of(stage)[cell])
+        return naming.label(PLAN.of(stage)[cell])
 
 
 WORDS = Words()

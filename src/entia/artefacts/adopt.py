@@ -4,9 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from entia import config
+from entia import naming
 from entia.artefacts import adopted, check, store
-from entia.config import KINDS, Problem
+from entia.config import KINDS
+from entia.fields import Problem
 from entia.plan import Plan
 from entia.system import faults, home
 
@@ -27,8 +28,8 @@ def adopt(plan: Plan, data: Path) -> int:
         raise Problem("nothing was taken up:\n" + "\n".join(wrong))
     planned = (stage for kind in KINDS for stage in plan.of(kind).values())
     there = [stage for stage in planned if all(map(faults.is_there, store.files(data, stage)))]
-    names = {config.name(stage) for stage in there}
-    orphans = [stage for stage in there if not {config.name(parent) for parent in stage.parents} <= names]
+    names = {naming.name(stage) for stage in there}
+    orphans = [stage for stage in there if not {naming.name(parent) for parent in stage.parents} <= names]
     if orphans:
         files = "\n".join(str(store.path(data, stage)) for stage in orphans)
         raise Problem(f"nothing was taken up: what these were made from is missing; bring it, or delete them\n{files}")

@@ -11,8 +11,9 @@ from typing import Annotated
 
 import msgspec
 
-from entia import config
-from entia.config import Config, Problem, Readout
+from entia import naming
+from entia.config import Readout
+from entia.fields import Config, Problem
 from entia.plan import Plan, Row
 from entia.planning import baselines
 
@@ -58,12 +59,12 @@ def _needs(plan: Plan, data: Path) -> dict[str, tuple[list[Path], list[Path]]]:
     """By cell, the files that adopting brings, and those that it does not."""
     found: dict[str, tuple[list[Path], list[Path]]] = {}
     for name, cell in plan.pretrains.items():
-        weights, log = config.files(cell)
+        weights, log = naming.files(cell)
         found[name] = [data / log], [data / weights]
     for readout in plan.readouts.values():
-        brought, missing = found[config.name(readout.embed.pretrain)]
-        brought += [data / file for file in config.files(readout)]
-        missing += [data / file for file in config.files(readout.embed)]
+        brought, missing = found[naming.name(readout.embed.pretrain)]
+        brought += [data / file for file in naming.files(readout)]
+        missing += [data / file for file in naming.files(readout.embed)]
     return found
 
 
@@ -95,7 +96,7 @@ def drawable(plan: Plan, data: Path) -> Plan:
 
     def is_drawable(row: Row) -> bool:
         beside = () if row.experiment == baselines.EXPERIMENT else baselines.of(plan.readouts[row.readout])
-        return {row.readout, *(config.name(readout) for _, readout in beside)} <= there
+        return {row.readout, *(naming.name(readout) for _, readout in beside)} <= there
 
     left = _with(plan, is_drawable)
     reports = {name: of for name, of in plan.reports.items() if left.rows[name] or not of.experiments}
@@ -112,8 +113,8 @@ def _with(plan: Plan, is_kept: Callable[[Row], bool]) -> Plan:
 
 
 def _is_there(readout: Readout, data: Path) -> bool:
-    _, log = config.files(readout.embed.pretrain)
-    return all((data / file).exists() for file in (log, *config.files(readout)))
+    _, log = naming.files(readout.embed.pretrain)
+    return all((data / file).exists() for file in (log, *naming.files(readout)))
 
 
 def note(plan: Plan, data: Path) -> str:

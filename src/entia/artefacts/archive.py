@@ -20,10 +20,11 @@ from typing import Any
 
 import msgspec
 
-from entia import config
+from entia import naming
 from entia.artefacts import adopted, check, provenance, store
 from entia.artefacts.adopted import Origin
-from entia.config import Config, Pretrain, Problem, Readout
+from entia.config import Pretrain, Readout
+from entia.fields import Config, Problem
 from entia.plan import SCALES, Plan
 from entia.system import home
 
@@ -53,7 +54,7 @@ def pack(plan: Plan, data: Path, target: Path, finished: Callable[[Readout], boo
     if weights:
         files += [file for cell in cells if (file := store.path(data, cell)).exists()]
     before, here = adopted.cells(plan, data), _here()
-    origins = {name: before.get(name, here(cell)) for cell in cells for name in [config.name(cell)]}
+    origins = {name: before.get(name, here(cell)) for cell in cells for name in [naming.name(cell)]}
     manifest = Manifest(scale=plan.scale, cells=origins, versions=provenance.versions())
     with store.whole(target) as temporary, tarfile.open(temporary, "w:gz", compresslevel=1 if weights else 6) as tar:
         _add(tar, MANIFEST, msgspec.json.format(msgspec.json.encode(manifest, order="sorted")))
@@ -117,7 +118,7 @@ def _belongs(file: str, cells: set[str], plan: Plan) -> bool:
     """Whether a file is one of these cells'."""
     stem = Path(file).stem
     readout = plan.readouts.get(stem)
-    return (config.name(readout.embed.pretrain) if readout else stem) in cells
+    return (naming.name(readout.embed.pretrain) if readout else stem) in cells
 
 
 class _Wrong(ValueError):
@@ -222,7 +223,7 @@ def _checked(plan: Plan, manifest: Manifest, files: list[str], folder: Path, dat
             raise _Wrong(f"{name} in it is damaged or foreign") from problem
         except (KeyError, TypeError, ValueError) as error:
             raise _Wrong(f"{name} in it is not the artefact that its name says ({error})") from error
-        cells[config.name(cell)] = cell
+        cells[naming.name(cell)] = cell
     for name in cells:
         if f"checkpoints/{name}.csv" not in files or name not in manifest.cells:
             raise _Wrong(f"{name}: its log, or what the manifest says of it, is missing in it")
@@ -254,7 +255,7 @@ def _check_readout(readout: Readout, folder: Path, raw: dict[str, str]) -> None:
         raise ValueError("it has epochs that its cell has not")
     if not all("accuracy" in metrics for metrics in found.metrics.values()):
         raise ValueError("it has no accuracy")
-    here = raw.get(config.name(readout.embed.on), head["raw_sha256"])
+    here = raw.get(naming.name(readout.embed.on), head["raw_sha256"])
     if here != head["raw_sha256"]:
         raise ValueError("it was made from other raw data than those in data/subset")
 

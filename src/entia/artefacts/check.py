@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from entia import catalogue, config
+from entia import catalogue, config, naming
 from entia.artefacts import adopted, provenance, store
 from entia.artefacts.adopted import Origin
-from entia.config import Pretrain, Problem, Readout, Stage, Subset
+from entia.config import Pretrain, Readout, Stage, Subset
+from entia.fields import Problem
 from entia.plan import Plan
 from entia.system import faults
 
@@ -108,8 +109,8 @@ def _checked(stage: Stage, data: Path, raw: dict[str, str]) -> Finding:
         head = open_head(data, stage)
     except tuple(STATES) as problem:
         return _finding(file, problem)
-    raw[config.name(stage)] = head["raw_sha256"]
-    for parent in map(config.name, stage.parents[-1:]):
+    raw[naming.name(stage)] = head["raw_sha256"]
+    for parent in map(naming.name, stage.parents[-1:]):
         if raw.get(parent, head["raw_sha256"]) != head["raw_sha256"]:
             return Finding(file, "foreign", f"made from other raw data than {parent}; delete it and run again")
     if head["code"] != provenance.stage_code(stage.kind, stage):
@@ -119,7 +120,7 @@ def _checked(stage: Stage, data: Path, raw: dict[str, str]) -> Finding:
 
 def _away(file: Path, stage: Stage, away: Mapping[str, Origin]) -> Finding:
     """The finding of what adopted cells alone would need."""
-    origin = away.get(config.name(stage))
+    origin = away.get(naming.name(stage))
     if origin is None or not isinstance(stage, Pretrain):
         return Finding(file, "weights not here", "nothing else needs it")
     code = "" if origin.code == provenance.stage_code(stage.kind, stage) else ", by older code"
@@ -133,7 +134,7 @@ def _checked_raw(stage: Subset, data: Path, raw: Mapping[str, str]) -> Finding |
 
     known = catalogue.DATASETS.get(stage.dataset)
     place = known.place if known else stage.dataset.removeprefix(config.FOLDER)
-    name = config.name(stage)
+    name = naming.name(stage)
     if name not in raw or not ((known and known.package) or (data / "raw" / place).exists()):
         return None
     if datasets.read(stage.source, data / "raw", stage.side).checksum == raw[name]:

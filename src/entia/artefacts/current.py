@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from entia.artefacts import check, provenance, store
-from entia.config import Pretrain, Problem, Stage
+from entia.config import Pretrain, Stage
+from entia.fields import Problem
 from entia.system import faults
 
 

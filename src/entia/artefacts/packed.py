@@ -5,9 +5,10 @@ from pathlib import Path
 
 import h5py
 
-from entia import config
+from entia import naming
 from entia.artefacts import store
-from entia.config import Problem, Readout, Subset
+from entia.config import Readout, Subset
+from entia.fields import Problem
 from entia.plan import Plan
 from entia.planning import feasible
 from entia.sizes import Held, Holds, expected
@@ -18,7 +19,7 @@ def holds(data: Path, otherwise: Holds = expected) -> Holds:
     found: dict[str, Held] = {}
 
     def of(subset: Subset) -> Held:
-        name = config.name(subset)
+        name = naming.name(subset)
         if name not in found:
             file = store.path(data, subset)
             found[name] = _held(file) if file.exists() else otherwise(subset)

@@ -13,7 +13,7 @@ from typing import get_args
 
 from msgspec import Struct
 
-from entia import config
+from entia import config, methods, probes
 from entia.config import Stage
 from entia.planning import drawings
 from entia.planning.reports import Report
@@ -26,9 +26,12 @@ LIBRARIES = (
 BESIDE = (
     "artefacts", "forecast", "running", "system", "planning.reading", "planning.mistakes", "planning.layering",
     "planning.like", "planning.blocks", "planning.reports", "planning.feasible", "plan", "reports.files",
-    "reports.record", "cli", "job", "stages", "sizes", "config.label", "config.features", "pretrain.is_resident",
+    "reports.record", "cli", "commands", "job", "stages", "sizes", "naming.label", "config.features",
+    "pretrain.is_resident",
 )  # fmt: skip
 """Folders, modules and definitions that read, write, name and place, and touch no number."""
+KEYED = ("config", "fields", "methods", "probes")
+"""Modules of what a key is made of."""
 ENTRIES = {
     "subset": ("datasets.read", "datasets.pack", "datasets.statistics"),
     "pretrain": ("config.kept", "pretrain.Data", "pretrain.pretrain", "processes.Processes", "views.measured"),
@@ -45,7 +48,12 @@ IMPORT = "import"
 """What a record calls a module's statements that define nothing."""
 DRAWINGS: Chosen = frozenset(kind.__name__ for kind in drawings.KINDS.values())
 CHOICES: Chosen = DRAWINGS | frozenset(
-    [name for name, item in vars(config).items() if isinstance(item, type) and issubclass(item, Struct)]
+    [
+        name
+        for module in (config, methods, probes)
+        for name, item in vars(module).items()
+        if isinstance(item, type) and issubclass(item, Struct)
+    ]
     + [name.split("/")[0] for name in (*config.DATASETS, config.FOLDER)]
     + list(get_args(config.Encoder.__annotations__["name"]))
 )
@@ -217,7 +225,7 @@ def _top(module: str) -> dict[str, list[ast.AST]]:
     found: dict[str, list[ast.AST]] = {"": []}
     for statement in ast.parse(_file(module).read_text(encoding="utf-8")).body:
         for name, part in _defined(statement):
-            if module != "config" or not _is_key(part):
+            if module not in KEYED or not _is_key(part):
                 found.setdefault(name, []).append(part)
             else:
                 found.setdefault(name, [])
@@ -244,7 +252,7 @@ def _defined(statement: ast.stmt) -> list[tuple[str, ast.AST]]:
 
 
 def _is_key(part: ast.AST) -> bool:
-    """Whether a definition of `config` is in every key already: a struct, or a type made of others."""
+    """Whether a definition of `KEYED` is in every key already: a struct, or a type made of others."""
     return isinstance(part, ast.ClassDef) or (
         isinstance(part, ast.Assign) and isinstance(part.value, ast.BinOp | ast.Subscript)
     )

@@ -22,9 +22,10 @@ import h5py
 import msgspec
 import numpy as np
 
-from entia import config
+from entia import naming
 from entia.artefacts import provenance
-from entia.config import STAGES, Pretrain, Problem, Stage
+from entia.config import STAGES, Pretrain, Stage
+from entia.fields import Problem
 from entia.system import faults, locks
 
 Arrays = dict[str, np.ndarray]
@@ -39,7 +40,7 @@ BLOCK = 1 << 20  # bytes read at a time
 
 def files(data: Path, stage: Stage) -> list[Path]:
     """Every file of a stage's artefact, the artefact itself first."""
-    return [data / file for file in config.files(stage)]
+    return [data / file for file in naming.files(stage)]
 
 
 def path(data: Path, stage: Stage) -> Path:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from entia import config
+from entia import config, naming
 from entia.artefacts import adopted, check, nearest, provenance, redrawing, store
-from entia.config import Pretrain, Problem, Readout, Stage
+from entia.config import Pretrain, Readout, Stage
+from entia.fields import Problem
 from entia.plan import Plan
 from entia.planning import mistakes
 from entia.system import faults
@@ -37,7 +38,7 @@ class Why:
         if name in self.plan.reports or name == redrawing.CLAIMS:
             return self._drawing(name)
         stage = self._named(name)
-        if config.name(stage) not in adopted.to_make(self.plan, self.data).of(stage.kind):
+        if naming.name(stage) not in adopted.to_make(self.plan, self.data).of(stage.kind):
             return [self._line(stage, "its run was trained elsewhere and taken up: nothing would run")]
         if not self.runs(stage):
             return [self._line(stage, CURRENT + self._diverged(stage))]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from entia import theory
 from entia.claims.judging import Criterion, above, below
+from entia.theory import descent
 
 SPECTRUM = np.exp(-np.arange(40) / 12)
 """Eigenvalues of the toy's augmentation operator (spec §2.3)."""
@@ -58,17 +58,17 @@ def _check(what: str, criterion: Criterion, values: Sequence[float]) -> Check:
     )
 
 
-def _differences(at: int, quantity: Callable[[theory.Trajectory], float]) -> list[float]:
+def _differences(at: int, quantity: Callable[[descent.Trajectory], float]) -> list[float]:
     """A quantity after `at` updates at β 5 minus at β 0.05, width 10, by random start."""
     return [quantity(_descent(5.0, at, start)) - quantity(_descent(0.05, at, start)) for start in range(STARTS)]
 
 
 @functools.cache
-def _descent(beta: float, at: int, start: int) -> theory.Trajectory:
-    return theory.gradient_descent(SPECTRUM, 10, beta, (at,), np.random.default_rng(start))
+def _descent(beta: float, at: int, start: int) -> descent.Trajectory:
+    return descent.gradient_descent(SPECTRUM, 10, beta, (at,), np.random.default_rng(start))
 
 
 def _gap(start: int) -> float:
     """The largest distance of a trained amplitude from the closed form's, at β .05 and .5."""
     runs = {beta: _descent(beta, 40_000, start).amplitude[-1] for beta in (0.05, 0.5)}
-    return float(max(np.abs(found - theory.amplitude(beta, SPECTRUM[:10])).max() for beta, found in runs.items()))
+    return float(max(np.abs(found - descent.amplitude(beta, SPECTRUM[:10])).max() for beta, found in runs.items()))

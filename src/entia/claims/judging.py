@@ -19,7 +19,7 @@ import pandas as pd
 from entia.claims.intervals import Estimate, Missing, NotRun
 from entia.claims.power import Need, seeds_needed
 from entia.claims.study import Study
-from entia.config import Problem
+from entia.fields import Problem
 
 Ruling = Literal["supported", "not supported", "undecided", "not judged here"]
 RULINGS: tuple[Ruling, ...] = ("supported", "not supported", "undecided", "not judged here")

@@ -24,8 +24,8 @@ from PIL import Image
 
 from entia import catalogue, config
 from entia.catalogue import DataSet
-from entia.config import Problem
 from entia.datasets import folders, pictures
+from entia.fields import Problem
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10

@@ -20,8 +20,9 @@ from unicodedata import normalize
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from entia.config import FOLDER, Problem
+from entia.config import FOLDER
 from entia.datasets import pictures
+from entia.fields import Problem
 
 SYSTEM = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "@tmp", "#recycle", "#snapshot"}

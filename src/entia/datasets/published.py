@@ -12,8 +12,8 @@ import numpy as np
 
 from entia import catalogue
 from entia.catalogue import DataSet
-from entia.config import Problem
 from entia.datasets import folders
+from entia.fields import Problem
 
 Labelled = list[tuple[Path, int]]
 """Files with the number of their class."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from entia.config import STAGES, Embed, Pretrain, Problem, Stage
+from entia.config import STAGES, Embed, Pretrain, Stage
+from entia.fields import Problem
 from entia.forecast.estimate import Estimate, whole
 from entia.plan import Plan
 from entia.system import home, machines

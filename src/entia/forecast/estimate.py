@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 
-from entia import config
+from entia import config, fields
 from entia.artefacts import provenance, store
-from entia.config import AdamProbe, Config, Embed, MLPProbe, Pretrain, Problem, Readout, Stage, cell_of, embedded
+from entia.config import Embed, Pretrain, Readout, Stage, cell_of, embedded
+from entia.fields import Config, Problem
 from entia.planning import baselines
+from entia.probes import AdamProbe, MLPProbe
 from entia.sizes import counted, known
 from entia.system import faults, machines
 
@@ -43,7 +45,7 @@ class Calibration(Config, frozen=True):
     """As logs name it."""
     host: str
     gpus: int
-    places: config.Count
+    places: fields.Count
     torch: str
     start: dict[str, float]
     """Seconds until a process has imported what its stage needs; `report`: a table or figure; `job`: a copy of a

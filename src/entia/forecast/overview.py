@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from entia import config, sizes
+from entia import config, naming, sizes
 from entia.artefacts import adopted, check, current, provenance, store
 from entia.config import KINDS, Stage
 from entia.forecast import cluster, estimate, origins
@@ -126,12 +126,12 @@ def troubled(plan: Plan, data: Path, logs: Path = Path("logs")) -> list[str]:
     lines: list[str] = []
     for cell in plan.pretrains.values():
         if (file := store.log_path(data, cell)).exists() and (how := _diverged(file)):
-            lines.append(f"diverged: {config.label(cell)}: {how}  {file}")
+            lines.append(f"diverged: {naming.label(cell)}: {how}  {file}")
     for step in KINDS:
         for name, stage in plan.of(step).items():
             log = logs / step / f"{name}.log"
             if not store.path(data, stage).exists() and log.exists() and (how := _failure(log)):
-                lines.append(f"failed: {step} {config.label(stage)}: {how}  {log}")
+                lines.append(f"failed: {step} {naming.label(stage)}: {how}  {log}")
     return lines
 
 
@@ -167,7 +167,7 @@ def cells(plan: Plan, report_id: str, data: Path, found: Calibration | None) -> 
     for name in plan.cells(report_id):
         cell = plan.pretrains[name]
         head = config.head_bytes(cell, sizes.counted(cell.subset).train or 0) / 2**20
-        what = config.label(cell) + (f"; head and its optimiser {head:,.0f} MiB" if head >= 1 else "")
+        what = naming.label(cell) + (f"; head and its optimiser {head:,.0f} MiB" if head >= 1 else "")
         time = f"  {duration(of.seconds(cell)):>8}" if of else ""
         lines.append(f"{'done' if faults.is_there(store.path(data, cell)) else 'to do'}{time}  {name}  {what}")
     return "\n".join(lines)
@@ -220,7 +220,7 @@ def commands(plan: Plan, data: Path, found: Calibration | None) -> list[str]:
     def order(stage: Stage) -> tuple[int, int, int]:
         return int(left[stage] != "subset"), position.get(config.cell_of(stage), 0), KINDS.index(left[stage])
 
-    calls = [f"{left[stage]} {config.name(stage)}" for stage in sorted(left, key=order)]
+    calls = [f"{left[stage]} {naming.name(stage)}" for stage in sorted(left, key=order)]
     calls += [*(f"report {report_id}" for report_id in plan.reports), "claims", "index"]
     about = HOW
     if found:

@@ -15,13 +15,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from entia import nets
-from entia.config import (
+from entia.config import Pretrain
+from entia.methods import (
     BYOL,
     BarlowTwins,
     Diet,
     MoCo,
     MultiView,
-    Pretrain,
     SDiet,
     SimCLR,
     SpectralContrastive,

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from entia.config import SimCLR, SpectralContrastive
 from entia.losses import Terms
 from entia.losses.gram import gram, squared_gram
+from entia.methods import SimCLR, SpectralContrastive
 
 
 def simclr(of: SimCLR, z: Float[Tensor, "views batch dim"]) -> Terms:

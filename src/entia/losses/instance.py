@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from entia import config, devices, nets
+from entia import devices, methods, nets
 from entia.losses import Batch, Objective, Setting, Terms
 
 CHUNK: Final = 1 << 26
@@ -35,7 +35,7 @@ class Instance(Objective):
     Source: 2302.10260 and 2406.10743; the head by their first author's scripts (DIET spec §1).
     """
 
-    def __init__(self, method: config.Diet, of: Setting) -> None:
+    def __init__(self, method: methods.Diet, of: Setting) -> None:
         super().__init__()
         self.smoothing, self.narrow = method.smoothing, of.config.precision == "bfloat16"
         self.lr_factor, self.decay_factor = method.lr_factor, method.decay_factor
@@ -51,7 +51,7 @@ class Instance(Objective):
 class Labels(Objective):
     """Supervised training: cross-entropy of a linear head on labels, mean over views and images."""
 
-    def __init__(self, method: config.Supervised, of: Setting) -> None:
+    def __init__(self, method: methods.Supervised, of: Setting) -> None:
         super().__init__()
         if not of.classes:
             raise ValueError("supervised: needs labels")
@@ -79,7 +79,7 @@ class BatchInstance(Objective):
     second: Tensor
     seen: Tensor
 
-    def __init__(self, method: config.SDiet, of: Setting) -> None:
+    def __init__(self, method: methods.SDiet, of: Setting) -> None:
         super().__init__()
         self.method, optimizer = method, of.config.optimizer
         device = torch.device("cpu") if method.offload else of.device

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from entia import config, nets
+from entia import methods, nets
 from entia.losses import Batch, Objective, Setting, Terms
 
 _PREDICTOR: Final = 2  # random streams
@@ -46,7 +46,7 @@ class Averaged(Objective):
 class Bootstrap(Averaged):
     """BYOL: a predictor's output of one view against the target's projection of another."""
 
-    def __init__(self, method: config.BYOL, of: Setting) -> None:
+    def __init__(self, method: methods.BYOL, of: Setting) -> None:
         super().__init__(of)
         self.method, self.steps = method, len(of.rates)
         seed = nets.stream(of.config.seed, _PREDICTOR)
@@ -76,7 +76,7 @@ class Queue(Averaged):
     keys: Tensor
     pointer: Tensor
 
-    def __init__(self, method: config.MoCo, of: Setting) -> None:
+    def __init__(self, method: methods.MoCo, of: Setting) -> None:
         super().__init__(of)
         self.method = method
         generator = torch.Generator().manual_seed(nets.stream(of.config.seed, _QUEUE))

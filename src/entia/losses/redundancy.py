@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from entia.config import BarlowTwins, VICReg
 from entia.losses import Terms
 from entia.losses.gram import gram, squared_gram
+from entia.methods import BarlowTwins, VICReg
 
 BATCH_NORM_EPSILON = 1e-5
 """Added to the variance, as the published Barlow Twins code's batch norm does."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from entia.config import Augmentation, Embed, Encoder, Pretrain, Projector, Readout, Untrained
+from entia.config import Augmentation, Embed, Encoder, Pretrain, Projector, Readout
+from entia.methods import Untrained
 from entia.sizes import expected
 
 EXPERIMENT = "baselines"

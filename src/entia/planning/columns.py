@@ -10,7 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from entia import config
-from entia.config import BarlowTwins, Readout, SpectralContrastive, VICReg
+from entia.config import Readout
+from entia.methods import BarlowTwins, SpectralContrastive, VICReg
 
 ARM = ("method.name", "subset.dataset", "epochs", "projector.width", "views", "subset.fraction")
 """What tells the arms of a study of views apart, in the order in which they are drawn."""

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from entia import config
-from entia.config import Config
+from entia import fields
+from entia.fields import Config
 from entia.planning.columns import ARM, AXES, NUMBERS, SWEEP, Asked, leaves
 
 # --- the kinds ----------------------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ class WidthTable(Drawing, frozen=True):
 class TimeToTarget(Drawing, frozen=True):
     """Minutes to an accuracy, against the baseline's."""
 
-    target: config.Share | None = None
+    target: fields.Share | None = None
     """Accuracy to reach on `target_on`; elsewhere the baseline's at its end."""
     target_on: str | None = None
 

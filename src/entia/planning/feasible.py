@@ -8,28 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from entia import catalogue
-from entia.config import (
-    BYOL,
-    BarlowTwins,
-    Embed,
-    Encoder,
-    Logistic,
-    MLPProbe,
-    Neighbours,
-    Pretrain,
-    Probe,
-    Readout,
-    Ridge,
-    SimCLR,
-    Subset,
-    Untrained,
-    VICReg,
-    label,
-)
+from entia.config import Embed, Encoder, Pretrain, Readout, Subset
+from entia.methods import BYOL, BarlowTwins, SimCLR, Untrained, VICReg
+from entia.naming import label
 from entia.planning import reports
 from entia.planning.columns import Asked
 from entia.planning.mistakes import some
 from entia.planning.reports import Report
+from entia.probes import Logistic, MLPProbe, Neighbours, Probe, Ridge
 from entia.sizes import Held, expected
 
 

@@ -14,10 +14,12 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from entia import config
-from entia.config import Config, Embed, Pretrain, Probe, Readout
+from entia import fields
+from entia.config import Embed, Pretrain, Readout
+from entia.fields import Config
 from entia.planning import mistakes
 from entia.planning.columns import leaves
+from entia.probes import Probe
 
 MOST = 20_000
 """Cells of one block: more take minutes to lay out, and are mostly a slip."""
@@ -29,10 +31,10 @@ Tree = dict[str, Any]
 class EmbedOptions(Config, frozen=True):
     """What params.yaml says of embeddings; the encoder and the images follow from the cell."""
 
-    views: config.Count = 1
+    views: fields.Count = 1
     epochs: Literal["last", "all"] = "last"
     dtype: Literal["float16", "float32"] = "float32"
-    std: tuple[config.Positive, ...] | None = None
+    std: tuple[fields.Positive, ...] | None = None
     on: str | None = None
     """Another data set to embed and read out (transfer); None: the cell's own."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from entia.config import Problem
+from entia.fields import Problem
 
 DEEPEST = 50
 """Mappings and lists inside each other."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from entia.config import Config
+from entia.fields import Config
 from entia.planning import drawings, mistakes
 
 

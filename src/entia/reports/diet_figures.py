@@ -16,10 +16,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entia import results, theory
+from entia import results
 from entia.claims.intervals import spearman
 from entia.planning.columns import AXES
 from entia.reports import accuracies, plots
+from entia.theory import linear_model
 
 METHODS = ("diet", "supervised", "sdiet", *results.SSL)
 """In the order of their colours."""
@@ -53,10 +54,10 @@ def loss(rows: pd.DataFrame) -> Figure:
 
 
 def above_floor(rows: pd.DataFrame) -> pd.DataFrame:
-    """DIET's rows, each run's epochs once, with `excess`: the loss minus `theory.floor` of its smoothing and images."""
+    """DIET's rows, each run's epochs once, with `excess`: the loss minus its least, `linear_model.floor`."""
     rows = results.unique(rows[rows["method.name"] == "diet"]).drop_duplicates(["cell", "epoch"])
     pairs = zip(rows["method.smoothing"], rows["images"], strict=True)
-    return rows.assign(excess=rows["loss"] - [theory.floor(a, int(n)) for a, n in pairs])
+    return rows.assign(excess=rows["loss"] - [linear_model.floor(a, int(n)) for a, n in pairs])
 
 
 def _rho_text(rows: pd.DataFrame, column: str) -> str:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from entia import results
 from entia.claims import tuning
-from entia.config import Problem
+from entia.fields import Problem
 from entia.planning.reports import Report
 from entia.reports import captions, diet_tables, figures, plots, rendering, reported, tables
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from entia import plan
 from entia.artefacts import adopted, check, redrawing, store
-from entia.config import Problem
+from entia.fields import Problem
 from entia.reports import page, record
 from entia.stages import DATA
 from entia.system import faults

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from entia import config, datasets, theory
+from entia import config, datasets
 from entia.reports import plots
+from entia.theory import linear_model
 
 SMOOTHING, NOISE, SPREAD = 0.8, 0.5, 0.3
 """Label smoothing; root-mean-square length of the augmentation noise in Σ and of a sample's way from its cluster's mean
@@ -36,7 +37,7 @@ class Case(NamedTuple):
 
     name: str
     inputs: Float[np.ndarray, "input datum"]
-    training: theory.Training
+    training: linear_model.Training
     optimum: float
     interactions: Float[np.ndarray, "index datum"]
 
@@ -54,20 +55,20 @@ def cases() -> list[Case]:
     """
     found: list[Case] = []
     for spread, named in ((0.0, "coinciding samples"), (SPREAD, "spread samples")):
-        x = theory.clusters(np.random.default_rng(0), spread=spread)
+        x = linear_model.clusters(np.random.default_rng(0), spread=spread)
         dim, count = x.shape
         moment = x @ x.T / count + (NOISE**2 / dim * np.eye(dim) if spread else 0.0)
-        square = theory.linear_diet(moment, x, 4).loss
-        entropy = theory.smoothed_optimum(x, SMOOTHING).loss
+        square = linear_model.linear_diet(moment, x, 4).loss
+        entropy = linear_model.smoothed_optimum(x, SMOOTHING).loss
         found += [
-            _case(f"{named}, squared error", x, theory.squared_error(moment, x), 4, square),
-            _case(f"{named}, cross-entropy", x, theory.cross_entropy(x, SMOOTHING), 16 if spread else 4, entropy),
+            _case(f"{named}, squared error", x, linear_model.squared_error(moment, x), 4, square),
+            _case(f"{named}, cross-entropy", x, linear_model.cross_entropy(x, SMOOTHING), 16 if spread else 4, entropy),
         ]
     return found
 
 
-def _case(name: str, x: np.ndarray, objective: theory.Objective, width: int, optimum: float) -> Case:
-    trained = theory.train(objective, (x.shape[1], x.shape[0]), width, [0, *RECORD], np.random.default_rng(1))
+def _case(name: str, x: np.ndarray, objective: linear_model.Objective, width: int, optimum: float) -> Case:
+    trained = linear_model.train(objective, (x.shape[1], x.shape[0]), width, [0, *RECORD], np.random.default_rng(1))
     return Case(name, x, trained, optimum, trained.head @ trained.encoder @ x)
 
 
@@ -95,15 +96,15 @@ def digits(level: int, draws: int = DRAWS) -> Moments:
     return Moments(flat.T @ flat / len(flat), means)
 
 
-def on_digits(moments: Moments, width: int) -> tuple[theory.LinearOptimum, Case]:
+def on_digits(moments: Moments, width: int) -> tuple[linear_model.LinearOptimum, Case]:
     """The closed form on real images, and gradient descent in whitened inputs, where the same optimum is soon reached.
 
     The case's encoder takes whitened inputs.
     """
-    best = theory.linear_diet(moments.second, moments.means, width)
-    white = theory.whitening(moments.second)
+    best = linear_model.linear_diet(moments.second, moments.means, width)
+    white = linear_model.whitening(moments.second)
     x = white @ moments.means
-    objective = theory.squared_error(white @ moments.second @ white, x)
+    objective = linear_model.squared_error(white @ moments.second @ white, x)
     return best, _case("40 digits, squared error", x, objective, width, best.loss)
 
 
@@ -169,7 +170,7 @@ def interactions() -> Figure:
         found = cases()
         moments = [digits(level) for level in range(len(LEVELS))]
         best = {
-            (level, width): theory.linear_diet(*moments[level], width)
+            (level, width): linear_model.linear_diet(*moments[level], width)
             for width in (CLASSES, 4 * CLASSES)
             for level in range(len(LEVELS))
         }
@@ -179,7 +180,8 @@ def interactions() -> Figure:
         for axes, case in zip(row[1:], pair, strict=False):
             _blocks(axes, case.interactions, 4, f"A, {case.name.split(', ')[1]}")
     _shares(
-        panels[0][3], [(case.name.replace(", ", ",\n"), theory.block_energy(case.interactions, 4)) for case in found]
+        panels[0][3],
+        [(case.name.replace(", ", ",\n"), linear_model.block_energy(case.interactions, 4)) for case in found],
     )
     real = {key: one.head @ one.encoder @ moments[key[0]].means for key, one in best.items()}
     _class_shares(panels[1][3], real)
@@ -197,7 +199,7 @@ def interactions() -> Figure:
 
 
 def _blocks(axes: Axes, values: np.ndarray, size: int, title: str) -> None:
-    share = theory.block_energy(values, size)
+    share = linear_model.block_energy(values, size)
     _matrix(axes, values, f"{title}\n{100 * share:.1f} % of energy inside", "input", "index")
     for edge in range(size, len(values), size):
         axes.axhline(edge - 0.5, color="0.3", lw=0.4)
@@ -215,7 +217,7 @@ def _shares(axes: Axes, shares: list[tuple[str, float]]) -> None:
 
 def _class_shares(axes: Axes, real: dict[tuple[int, int], np.ndarray]) -> None:
     for width in dict.fromkeys(width for _, width in real):
-        shares = [100 * theory.block_energy(real[level, width], EACH) for level in range(len(LEVELS))]
+        shares = [100 * linear_model.block_energy(real[level, width], EACH) for level in range(len(LEVELS))]
         axes.plot(range(len(LEVELS)), shares, "o-", ms=4, label=f"K = {width}")
     axes.axhline(100 / CLASSES, color="0.6", lw=0.8, ls=":")
     axes.set(xlabel="augmentation level", xticks=range(len(LEVELS)))

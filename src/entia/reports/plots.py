@@ -16,7 +16,7 @@ mpl.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entia.config import Problem
+from entia.fields import Problem
 from entia.reports import captions
 
 # Okabe and Ito's colours, told apart by nearly every eye

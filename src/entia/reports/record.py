@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from entia.artefacts import adopted, current, provenance, redrawing, store
-from entia.config import Problem
+from entia.fields import Problem
 from entia.plan import Plan
 from entia.planning import mistakes
 from entia.system import faults, home

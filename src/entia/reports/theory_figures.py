@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from entia import theory
 from entia.reports import plots
+from entia.theory import descent, graphs
 
 # The toy of spec §2.3: 40 eigenfunctions of the augmentation operator, ten outputs. Ours; the paper's is not known.
 EIGENVALUES = np.exp(-np.arange(40) / 12)
@@ -26,13 +26,13 @@ def dynamics(rows: pd.DataFrame) -> Figure:
     record = np.unique(np.geomspace(1, 40_000, 120).astype(int)).tolist()
     with threadpool_limits(1):  # the number of threads changes a sum's last bits
         runs = {
-            beta: theory.gradient_descent(EIGENVALUES, OUTPUTS, beta, record, np.random.default_rng(0))
+            beta: descent.gradient_descent(EIGENVALUES, OUTPUTS, beta, record, np.random.default_rng(0))
             for beta in BETAS
         }
     figure, panels = plots.panels(1, 4, width=3.6, height=3.6)
     low, high, inside, trained = panels[0]
     for axes, beta in ((low, BETAS[0]), (high, BETAS[-1])):
-        run, most = runs[beta], theory.active_directions(beta, EIGENVALUES, OUTPUTS)
+        run, most = runs[beta], descent.active_directions(beta, EIGENVALUES, OUTPUTS)
         axes.plot(run.step, run.amplitude, color=plots.COLOURS[0] if beta == BETAS[0] else plots.COLOURS[1], lw=0.9)
         end = f"{run.active()[-1]} of {OUTPUTS} directions active (theory: {most})"
         axes.set(
@@ -67,8 +67,8 @@ def graph_spectrum(images: int = 64, resamplings: int = 20) -> Figure:
     """
     views = [2, 4, 8, 16, 32, None]
     with threadpool_limits(1):  # the number of threads changes a sum's last bits
-        found = theory.subsampled_spectra(views, resamplings, np.random.default_rng(0), images)
-    truth = theory.block_eigenvalues()
+        found = graphs.subsampled_spectra(views, resamplings, np.random.default_rng(0), images)
+    truth = graphs.block_eigenvalues()
     figure, panels = plots.panels(1, 3, width=3.8, height=3.9)
     drawn = {
         "matched: quotients of known directions": (found.matched, ("class", "style", "class × style")),

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import psutil
 
-from entia import config
+from entia import fields, naming
 from entia.artefacts import adopted, archive, store
 from entia.config import KINDS, Pretrain, Readout, Stage, Subset, cell_of
 from entia.forecast import overview
@@ -69,8 +69,8 @@ def _baselines(plan: Plan) -> dict[str, dict[str, None]]:
     found: dict[str, dict[str, None]] = {}
     for row in (row for rows in plan.rows.values() for row in rows):
         readout = plan.readouts[row.readout]
-        names = (config.name(of.embed.pretrain) for _, of in baselines.of(readout))
-        found.setdefault(config.name(readout.embed.pretrain), {}).update(
+        names = (naming.name(of.embed.pretrain) for _, of in baselines.of(readout))
+        found.setdefault(naming.name(readout.embed.pretrain), {}).update(
             dict.fromkeys(name for name in names if name in plan.pretrains)
         )
     return found
@@ -82,7 +82,7 @@ def jobs(plan: Plan, is_current: Callable[[Stage], bool]) -> dict[str, Job]:
     left: dict[str, Job] = {}
     for step in KINDS:
         for name, stage in plan.of(step).items():
-            needs = tuple(config.name(parent) for parent in stage.parents)
+            needs = tuple(naming.name(parent) for parent in stage.parents)
             if any(need in left for need in needs) or not is_current(stage):
                 left[name] = Job(step, stage, name, needs)
     subsets = _first_use(plan, value)
@@ -154,7 +154,7 @@ class Study:
             self.pace.trained(job.stage, seconds, rows)
         if isinstance(cell, Pretrain) and self.is_done(cell):
             self.pace.read_out(cell)
-            self.tell(f"{config.label(cell)}: done")
+            self.tell(f"{naming.label(cell)}: done")
 
     def is_done(self, cell: Pretrain) -> bool:
         """Whether nothing of a cell is left."""
@@ -162,7 +162,7 @@ class Study:
 
     def is_finished(self, readout: Readout) -> bool:
         """Whether a readout, and all that it comes from, is made."""
-        return config.name(readout) not in self.left
+        return naming.name(readout) not in self.left
 
     def cells(self) -> tuple[int, int]:
         """How many cells are done, of how many."""
@@ -184,7 +184,7 @@ class Study:
 def run(plan: Plan, data: Path, wanted: Wanted) -> int:
     """Makes what the time allows, packs it, says what to do with it; the exit code."""
     if wanted.archive.is_dir():
-        raise config.Problem(f"{wanted.archive}: --archive: a folder is there; name the file to pack into")
+        raise fields.Problem(f"{wanted.archive}: --archive: a folder is there; name the file to pack into")
     for folder in (data, wanted.archive.parent):
         folder.mkdir(parents=True, exist_ok=True)
     machines.check_writable([data, *data.iterdir(), wanted.archive.parent])
@@ -247,9 +247,9 @@ def _replace(study: Study, workers: list[Worker], ended: Worker) -> None:
         return
     why = f"{ended.last_words()} ({ended.log})"
     if ended.job is None:
-        raise config.Problem(f"a process could not start: {why}")
+        raise fields.Problem(f"a process could not start: {why}")
     study.failed[ended.job.name] = why
-    study.tell(f"{config.label(ended.job.stage)}: its {ended.job.step} FAILED: {why}")
+    study.tell(f"{naming.label(ended.job.stage)}: its {ended.job.step} FAILED: {why}")
     workers.append(Worker(ended.name, ended.steps))
 
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from entia import config, stages
-from entia.config import Pretrain, Problem, Stage
+from entia import naming, stages
+from entia.config import Pretrain, Stage
+from entia.fields import Problem
 from entia.system import machines
 
 LOGS = Path("logs/run")
@@ -175,7 +176,7 @@ def work(connection: Connection, steps: tuple[str, ...], log: Path) -> None:
         try:
             RUN[job.step](job.stage)
         except Problem as problem:
-            sys.exit(f"entia: {config.label(job.stage)}: {problem}")
+            sys.exit(f"entia: {naming.label(job.stage)}: {problem}")
         _give_back_gpu_memory()
         connection.send(time.perf_counter() - start)
 

@@ -6,7 +6,7 @@ from typing import Any
 import snakemake.api  # pyright: ignore[reportUnusedImport] before its parts, which import each other
 from snakemake.jobs import Reason
 
-from entia.config import Problem
+from entia.fields import Problem
 from entia.planning import mistakes
 
 WORDS = {

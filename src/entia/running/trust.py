@@ -18,7 +18,7 @@ from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
 
 from entia.artefacts import store
-from entia.config import Problem
+from entia.fields import Problem
 
 _incomplete: set[str] = set()
 """What a killed or failed job may have left half made; Snakemake forces it, as it does what the user forces."""

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from entia.config import Problem
+from entia.fields import Problem
 
 PACKAGE = Path(__file__).resolve().parents[1]
 HOME = PACKAGE if (PACKAGE / "Snakefile").exists() else PACKAGE.parents[1]

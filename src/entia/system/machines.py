@@ -15,19 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 from entia.catalogue import NETWORKS
-from entia.config import (
-    AdamProbe,
-    Embed,
-    Encoder,
-    MLPProbe,
-    Pretrain,
-    Problem,
-    Readout,
-    Stage,
-    Subset,
-    embedded,
-    features,
-)
+from entia.config import Embed, Encoder, Pretrain, Readout, Stage, Subset, embedded, features
+from entia.fields import Problem
+from entia.probes import AdamProbe, MLPProbe
 from entia.sizes import Held, Holds, counted, expected, known
 from entia.system import locks
 

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
-from entia.config import Problem
+from entia.fields import Problem
 
 
 def run(task: Callable[..., None], calls: Sequence[tuple[Any, ...]], patient: int) -> int:

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from entia.config import Augmentation, Problem
+from entia.config import Augmentation
+from entia.fields import Problem
 from entia.views import drawing, operators
 
 _CHUNK_VALUES: Final = 1 << 18
