@@ -143,7 +143,7 @@ def test_comments_docstrings_and_formatting_do_not_count(before, source):
         ("nets", "net = get_model(encoder.name, weights=None)", "net = None", ("embed resnet18",)),
         ("catalogue", "train=8_010", "train=8_011", ("subset dermamnist",)),
         ("catalogue", '"1edea4bd', '"0edea4bd', ("subset mnist5k",)),
-        ("catalogue", "Network(512, 1.814)", "Network(512, 1.815)", ()),
+        ("catalogue", "Network(512, 1.814, ", "Network(512, 1.815, ", ()),
         ("config", "every = cell.checkpoint_every or cell.epochs", "every = cell.epochs", ("pretrain",)),
         ("readout", "warm_start=True", "warm_start=False", ("readout logistic",)),
         ("datasets/__init__", "reader = datasets.CIFAR10 if", "reader = None if", ("subset cifar",)),
@@ -198,7 +198,7 @@ def test_a_new_encoder_retrains_nothing(before, source):
         (path, '        case "densenet121":\n', '        case "vgg11":\n            return vgg()\n        case "densenet121":\n'),
         (path, 'case "swin_t" |', 'case "vgg13" | "swin_t" |'),
         (path, "def _without(", "def vgg() -> nn.Module:\n    return nn.Identity()\n\n\ndef _without("),
-        (source / "catalogue.py", '    "alexnet": ', '    "vgg11": Network(512, 7.6),\n    "vgg13": Network(512, 11.3),\n    "alexnet": '),
+        (source / "catalogue.py", '    "alexnet": ', '    "vgg11": Network(512, 7.6, 128.8),\n    "vgg13": Network(512, 11.3, 129.0),\n    "alexnet": '),
         (source / "config.py", '"vit_b_16", "alexnet",', '"vit_b_16", "alexnet", "vgg11", "vgg13",'),
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:

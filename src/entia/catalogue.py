@@ -222,29 +222,31 @@ class Network(NamedTuple):
     """Width of the embedding."""
     multiply_adds: float
     """10⁹ an image of 224 pixels a side, by torchvision's own tables; ours as if their stem were that large."""
+    parameters: float
+    """10⁶, the projector and what follows left out."""
 
 
 NETWORKS = {
-    "narrow_resnet": Network(512, 0.89),
-    "strided_resnet": Network(256, 0.149),
-    "pixels": Network(3 * 64**2, 0.0002),
-    "resnet18": Network(512, 1.814),
-    "resnet34": Network(512, 3.664),
-    "resnet50": Network(2048, 4.089),
-    "resnet101": Network(2048, 7.801),
-    "resnet152": Network(2048, 11.514),
-    "wide_resnet50_2": Network(2048, 11.398),
-    "resnext50_32x4d": Network(2048, 4.23),
-    "densenet121": Network(1024, 2.834),
-    "convnext_tiny": Network(768, 4.456),
-    "convnext_small": Network(768, 8.684),
-    "convnext_base": Network(1024, 15.355),
-    "swin_t": Network(768, 4.491),
-    "swin_s": Network(768, 8.741),
-    "vit_b_16": Network(768, 17.564),
-    "alexnet": Network(4096, 0.714),
-    "mlp_mixer_8": Network(512, 4.909),
-    "mlp_mixer_12": Network(512, 7.325),
+    "narrow_resnet": Network(512, 0.89, 4.904),
+    "strided_resnet": Network(256, 0.149, 1.228),
+    "pixels": Network(3 * 64**2, 0.0002, 0),
+    "resnet18": Network(512, 1.814, 11.18),
+    "resnet34": Network(512, 3.664, 21.3),
+    "resnet50": Network(2048, 4.089, 23.56),
+    "resnet101": Network(2048, 7.801, 42.6),
+    "resnet152": Network(2048, 11.514, 58.29),
+    "wide_resnet50_2": Network(2048, 11.398, 66.9),
+    "resnext50_32x4d": Network(2048, 4.23, 23.05),
+    "densenet121": Network(1024, 2.834, 7.038),
+    "convnext_tiny": Network(768, 4.456, 27.82),
+    "convnext_small": Network(768, 8.684, 49.45),
+    "convnext_base": Network(1024, 15.355, 87.57),
+    "swin_t": Network(768, 4.491, 27.55),
+    "swin_s": Network(768, 8.741, 48.89),
+    "vit_b_16": Network(768, 17.564, 85.8),
+    "alexnet": Network(4096, 0.714, 57),
+    "mlp_mixer_8": Network(512, 4.909, 18.17),
+    "mlp_mixer_12": Network(512, 7.325, 27.1),
 }
 """By what `encoder.name` calls them. mlp_mixer: 256 patches of 14 pixels, each 3 · 14² · 512 to embed it and
 2 · 512 · (2048 + 256) a block."""

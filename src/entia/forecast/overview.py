@@ -7,7 +7,7 @@ from pathlib import Path
 from entia import config, naming, sizes
 from entia.artefacts import adopted, check, current, provenance, store
 from entia.config import KINDS, Stage
-from entia.forecast import cluster, estimate, origins
+from entia.forecast import cluster, disk, estimate, origins
 from entia.forecast.estimate import Calibration, Estimate
 from entia.plan import Plan
 from entia.system import faults, machines
@@ -78,7 +78,7 @@ def reports(plan: Plan, data: Path, found: Calibration | None, about: str) -> st
         more = _takes(plan, report_id, of, found.places) if of and found else ""
         counts = f"{len(plan.rows[report_id]):5} {len(cells):5} {len(done & {*cells}):5}"
         lines.append(f"{report_id:10} {counts} {more}  {report.title}")
-    lines += ["", _counts(plan, asked, done), *origins.lines(plan, data / "raw"), about]
+    lines += ["", _counts(plan, asked, done), *origins.lines(plan, data / "raw"), disk.line(plan), about]
     return "\n".join([*lines, *(_totals(plan, data, of, found) if of and found else []), *troubled(plan, data)])
 
 
