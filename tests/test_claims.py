@@ -164,6 +164,14 @@ def test_what_this_scale_does_not_have_is_not_judged_here_and_says_what_would(cl
     assert why in said and f"`scale: paper` has what it takes: {found.needs}" in said and found.needs
 
 
+@pytest.mark.parametrize("claim", ["MV-H11", "MV-H12"])
+def test_an_arm_that_a_scale_never_runs_is_not_judged_there_and_one_that_is_not_whole_is_open(claim: str):
+    assert planned_verdicts("laptop")[claim].verdict == "not judged here"
+    assert planned_verdicts("paper")[claim].verdict != "not judged here"
+    one_seed = [row for row in data_rows(0.6, 0.2) if row["seed"] == 0]
+    assert judged("MV-H5", one_seed).verdict == "undecided"
+
+
 def test_a_claim_that_names_two_data_sets_says_which_was_tested():
     def said(*data: list[dict[str, object]]) -> str:
         return report._tested(judged("MV-H4", *data))

@@ -158,6 +158,7 @@ def groups(rows: pd.DataFrame, terms: Sequence[Term]) -> tuple[list[list[pd.Data
     """The arms of each (data set, encoder) pair that has them all, and why pairs were left out."""
     used: list[list[pd.DataFrame]] = []
     left: dict[str, list[str]] = {}
+    why: type[Missing] = NotRun  # of every pair, or else some arm was run and is not whole
     for (dataset, encoder), part in rows.groupby(["subset.dataset", "encoder.name"]):
         try:
             arms = [arm(part, term.where) for term in terms]
@@ -165,11 +166,12 @@ def groups(rows: pd.DataFrame, terms: Sequence[Term]) -> tuple[list[list[pd.Data
             in_common(arms)
         except Missing as missing:
             left.setdefault(str(missing), []).append(f"{dataset} with {encoder}")
+            why = why if isinstance(missing, NotRun) else Missing
             continue
         used.append(arms)
     if not used:
-        raise Missing("; ".join(left))
-    return used, [f"{', '.join(names)} left out ({why})" for why, names in left.items()]
+        raise why("; ".join(left))
+    return used, [f"{', '.join(names)} left out ({reason})" for reason, names in left.items()]
 
 
 def in_common(arms: Sequence[pd.DataFrame]) -> None:
