@@ -19,7 +19,7 @@ from PIL import Image
 from entia import config, datasets, stages
 from entia.artefacts import store
 from entia.config import Subset
-from entia.datasets import decoding, pictures
+from entia.datasets import decoding, folders, pictures
 
 SIDE = 6
 TOY = Subset(dataset="image_folder/toy", side=SIDE)
@@ -255,6 +255,34 @@ def test_a_file_that_is_gone_while_packing_is_named_and_nothing_is_written(
     decodes.clear()
     packed(data)
     assert len(decodes) == 4  # the last chunk's
+
+
+def spoil(data: Path, *names: str) -> None:
+    for name in names:
+        (data / "raw" / "toy" / name).write_bytes(b"not an image")
+
+
+def test_a_few_damaged_images_are_left_out_and_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "LOST", 2 / 60)
+    whole = datasets.read(TOY.source, data / "raw", SIDE)
+    spoil(data, "train/b/00003.png", "test/a/00004.png")
+    stages.subset(TOY)
+    arrays, head = store.read_hdf5(store.path(data, TOY))
+    train = np.sort(np.concatenate([arrays["train/index"], arrays["validation/index"]]))
+    assert train.tolist() == [i for i in range(40) if i != 21]  # as without: twenty of a, then 1 and 3 of b
+    assert arrays["test/index"].tolist() == [i for i in range(20) if i != 2]
+    for name, images in (("train", whole.train), ("test", whole.test)):
+        np.testing.assert_array_equal(arrays[f"{name}/pixels"], images.pixels[arrays[f"{name}/index"]])
+    why = "(not an image, damaged at its start, or of a kind that Pillow cannot read)"
+    assert head["raw"].endswith(f"left out, since it cannot be read: test/a/00004.png {why}, train/b/00003.png {why}")
+
+
+def test_more_damaged_images_than_a_share_stop_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "LOST", 2 / 60)
+    spoil(data, "train/b/00003.png", "test/a/00004.png", "train/a/00000.png")
+    with pytest.raises(config.Problem, match="3 files cannot be read"):
+        stages.subset(TOY)
+    assert not store.path(data, TOY).exists()
 
 
 # --- memory and progress ------------------------------------------------------------------------------------------

@@ -120,8 +120,8 @@ def blocks(array: Any) -> Iterator[np.ndarray]:
 def write_hdf5(target: Path, arrays: Mapping[str, Any], head: Mapping[str, Any]) -> None:
     """Arrays by their path in the file; `head` in the attribute `entia`, its config also in `config`.
 
-    An array is anything of which `blocks` gives blocks. None is compressed: by gzip's fastest photographs lose a twentieth
-    of their size and embeddings a sixth, and are thirty times as long in being read.
+    An array is anything of which `blocks` gives blocks. None is compressed: gzip's fastest takes a twentieth off the
+    size of photographs and a sixth off embeddings, and thirty times as long to read.
 
     The file's SHA-256 follows the HDF5 file as 64 hex digits, where HDF5 allows and ignores further bytes.
     """

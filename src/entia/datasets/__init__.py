@@ -331,8 +331,14 @@ def _damaged(path: Path, how: str) -> Problem:
 
 
 def _whole(found: folders.Folder) -> Raw:
-    positions = np.split(np.arange(len(found.label)), [found.trained])
-    train, test = (Images(found.pixels.take(of, axis=0), found.label[of], np.arange(len(of))) for of in positions)
+    positions = np.arange(len(found.label))
+    lost = np.isin(positions, [*found.lost])
+    train, test = (
+        Images(
+            found.pixels.take(of, axis=0), found.label[of], of - of[:1], frozenset(np.flatnonzero(lost[of]).tolist())
+        )
+        for of in np.split(positions, [found.trained])
+    )
     return Raw(train, test, found.classes, _checksum(found.digests), found.notes)
 
 

@@ -140,17 +140,24 @@ class Decoded(NamedTuple):
     found: list[Found]
     """Of each chunk."""
 
-    @property
-    def faults(self) -> dict[str, str]:
-        """Why a path cannot be read."""
-        at = ((n * CHUNK + place, why) for n, each in enumerate(self.found) for place, why in each.faults.items())
-        return {self.files.paths[position]: why for position, why in at}
+    asked: int
+    """How many were to be decoded."""
 
     @property
-    def digests(self) -> Iterator[tuple[str, str]]:
+    def faults(self) -> dict[int, str]:
+        """Why the file at a position cannot be read."""
+        return {n * CHUNK + place: why for n, each in enumerate(self.found) for place, why in each.faults.items()}
+
+    @property
+    def unread(self) -> dict[str, str]:
+        """Why a path cannot be read."""
+        return {self.files.paths[position]: why for position, why in self.faults.items()}
+
+    @property
+    def digests(self) -> list[tuple[str, str]]:
         """Each file's name below the root, and its SHA-256."""
         digests = (digest for each in self.found for digest in each.digests)
-        return zip(map(self.files.name, self.files.paths), digests, strict=True)
+        return [*zip(map(self.files.name, self.files.paths), digests, strict=True)]
 
 
 def decoded(files: Files, side: int, room: Room | None) -> Decoded:
@@ -174,7 +181,7 @@ def _decoded(files: Files, side: int, room: Room) -> Decoded:
         room.tell(done := done + len(each.digests), len(files.paths))
     places = np.cumsum(is_wanted) - 1
     starts = np.asarray([0, *places[CHUNK - 1 :: CHUNK] + 1])
-    return Decoded(files, Rows(room.folder, side, starts, np.where(is_wanted, places, -1)), found)
+    return Decoded(files, Rows(room.folder, side, starts, np.where(is_wanted, places, -1)), found, int(is_wanted.sum()))
 
 
 def _chunks(paths: list[str], is_wanted: Bool[np.ndarray, "file"], folder: Path) -> list[Chunk]:

@@ -7,7 +7,7 @@ that holds the link leads nowhere.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,9 @@ SYSTEM = frozenset(
 )
 """Names that file managers and disks leave behind, in small letters: as hidden as those that begin with a dot."""
 SHOWN = 20  # names in one message
+LOST = 0.001
+"""Share of a folder's images that may be left out as damaged. Collections of millions hold a few; more is a copy that
+failed, or a kind of file that is not read, and no study of what is left."""
 KINDS = 8  # of what was passed over, in one summary
 
 
@@ -45,10 +48,12 @@ class Folder:
     label: Int64[np.ndarray, "datum"]
     trained: int
     classes: tuple[str, ...]
-    digests: Iterable[tuple[str, str]]
+    digests: list[tuple[str, str]]
     """Each file's name below the folder, and its SHA-256."""
     notes: tuple[str, ...]
     """What was passed over, and what was read in one of several ways."""
+    lost: Collection[int] = ()
+    """Positions of what cannot be read."""
 
 
 def below(raw: Path, name: str) -> Path:
@@ -70,9 +75,9 @@ def read(root: Path, side: int, room: Room | None = None) -> Folder:
     found = sorted(walk.images, key=_order)
     label = np.asarray([classes[place.kind] for place, _ in found], dtype=np.int64)
     trained = sum(place.split == "train" for place, _ in found)
-    shown = decoded(Files(root, [path for _, path in found], label, trained), side, room, walk.faults)
+    shown = decoded(Files(root, [path for _, path in found], label, trained), side, room, walk.faults, LOST)
     notes = tuple(_notes(walk.passed, shown))
-    return Folder(shown.pixels, label, trained, tuple(map(_text, classes)), shown.digests, notes)
+    return Folder(shown.pixels, label, trained, tuple(map(_text, classes)), shown.digests, notes, shown.faults)
 
 
 def printable(name: str | Path) -> str:
@@ -256,14 +261,17 @@ def _text(name: str) -> str:
 # --- what is in the files -----------------------------------------------------------------------------------------
 
 
-def decoded(files: Files, side: int, room: Room | None, faults: Mapping[str, str] | None = None) -> Decoded:
+def decoded(
+    files: Files, side: int, room: Room | None, faults: Mapping[str, str] | None = None, share: float = 0
+) -> Decoded:
     """The images of files, in a room or, where none is given, all in memory.
 
-    Raises: Problem, naming each file that cannot be read: those, and those that `faults` says are known to be so.
+    Raises: Problem, naming each file that cannot be read, where that is more than a share of those asked for; those
+    that `faults` names are known to be so, and one is too many.
     """
     found = decoding.decoded(files, side, room)
-    if unread := {**(faults or {}), **found.faults}:
-        raise Problem(_faulty(files, unread))
+    if faults or len(found.faults) > share * found.asked:
+        raise Problem(_faulty(files, {**(faults or {}), **found.unread}))
     return found
 
 
@@ -284,6 +292,9 @@ def _notes(passed: Mapping[tuple[Place, str], int], shown: Decoded) -> Iterator[
     total["later page"] = sum(each.later for each in shown.found)
     if said := _passed(total):
         yield f"passed over: {said}"
+    if unread := shown.unread:
+        named = _some(f"{printable(shown.files.name(path))} ({printable(why)})" for path, why in sorted(unread.items()))
+        yield f"left out, since it cannot be read: {named}"
     if deep := [brightest for each in shown.found for brightest in each.brightest]:
         count = _count(len(deep), "grey image")
         yield f"{count} of more than 8 bits, whose brightest value is {100 * max(deep):.3g} % of white"

@@ -1,14 +1,16 @@
 """Images with what is known of each, in memory or on the disk."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from PIL import Image
 
 BLOCK = 64
-"""Images in memory at a time, where all are gone through: at 224 pixels 10 MB, and NumPy counts in eight bytes each."""
+"""Images in memory at a time, where all are gone through: at 224 pixels 10 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,13 +21,17 @@ class Images:
     """An array, or what stands for one on the disk: it has a shape and `take`, and a slice of it is an array."""
     label: Int64[np.ndarray, "datum"]
     index: Int64[np.ndarray, "datum"]
+    lost: Collection[int] = frozenset()
+    """Positions of images that could not be read: their pixels mean nothing, and nobody takes them."""
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.label)
 
     def take(self, positions: Int64[np.ndarray, "kept"]) -> "Images":
-        """The images at `positions`, in that order."""
+        """The images at `positions`, in that order, without those that are lost."""
+        if self.lost:
+            positions = positions[~np.isin(positions, [*self.lost])]
         return Images(self.pixels.take(positions, axis=0), self.label[positions], self.index[positions])
 
 
@@ -67,7 +73,8 @@ def statistics(pixels: UInt8[Any, "datum channel height width"]) -> dict[str, li
     counts = np.zeros((pixels.shape[1], 256), dtype=np.int64)
     for start in range(0, len(pixels), BLOCK):
         block = pixels[start : start + BLOCK]
-        counts += [np.bincount(block[:, channel].reshape(-1), minlength=256) for channel in range(len(counts))]
+        planes = (block[:, channel].reshape(-1, block.shape[-1]) for channel in range(len(counts)))
+        counts += [Image.fromarray(plane).histogram() for plane in planes]  # NumPy's takes four times as long
     mean, std = zip(*map(_moments, counts.tolist()), strict=True)
     return {"mean": [*mean], "std": [*std]}
 
