@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from entia import config, datasets, stages
 from entia.artefacts import store
 from entia.config import Subset
 from entia.datasets import decoding, folders, pictures
+from entia.system import asked
 
 SIDE = 6
 TOY = Subset(dataset="image_folder/toy", side=SIDE)
@@ -173,6 +176,81 @@ def test_a_packing_that_is_killed_goes_on_and_ends_with_the_same_bytes(
     assert [*data.glob("subset/*")] == [store.path(data, TOY)]  # nothing is left beside it
 
 
+PACK = """
+import sys
+from pathlib import Path
+from entia import stages
+from entia.config import Subset
+stages.DATA = Path(sys.argv[1])
+stages.subset(Subset(dataset="image_folder/toy", side=6))
+"""
+
+
+def many(data: Path) -> Path:
+    """So many files that processes share them, each of which takes milliseconds."""
+    first = fill(data, 2, 2) / "raw" / "toy" / "train" / "a" / "00000.png"
+    noise = np.random.Generator(np.random.PCG64(1)).integers(0, 256, (250, 250, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(first)
+    for kind in ("train/a", "train/b", "test/a", "test/b"):
+        for i in range(300):
+            os.link(first, data / "raw" / "toy" / kind / f"1{i:04d}.png")  # files of their own, as far as folders tell
+    return data
+
+
+def helpers(of: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(of.pid).children()
+
+
+def until(happened: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.skipif(asked.cores() < 2, reason="one core: nobody to share with")
+def test_processes_that_share_the_files_end_with_the_one_that_is_killed_and_the_next_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = many(tmp_path / "data")
+    process = subprocess.Popen([sys.executable, "-c", PACK, data], stderr=subprocess.DEVNULL)
+    until(lambda: [*part(data).glob("*.json")])
+    sharing = helpers(process)
+    process.kill()
+    process.wait()
+    assert len(sharing) == 2 or asked.cores() > 2
+    until(lambda: not any(each.is_running() for each in sharing))
+    done = {path: path.stat().st_mtime_ns for path in part(data).glob("*.json")}
+    assert 0 < len(done) < 10
+    kept: list[dict[Path, int]] = []
+    monkeypatch.setattr(stages, "DATA", data)
+    stages.subset(TOY, lambda held: kept.append({path: path.stat().st_mtime_ns for path in done}))
+    assert kept == [done]
+    monkeypatch.setattr(decoding, "EACH", 10_000)
+    monkeypatch.setattr(stages, "DATA", tmp_path / "alone")
+    (tmp_path / "alone").mkdir()
+    (data / "raw").rename(tmp_path / "alone" / "raw")
+    assert packed(tmp_path / "alone") == store.path(data, TOY).read_bytes()
+
+
+@pytest.mark.skipif(asked.cores() < 2, reason="one core: nobody to share with")
+def test_a_helper_that_is_killed_is_one_message_and_costs_nothing_that_is_done(tmp_path: Path) -> None:
+    data = many(tmp_path / "data")
+    process = subprocess.Popen([sys.executable, "-c", PACK, data], stderr=subprocess.PIPE)
+    until(lambda: [*part(data).glob("*.json")])
+    helpers(process)[0].kill()
+    said = process.communicate()[1].decode()
+    assert process.returncode == 1
+    assert "entia.config.Problem: a process that was to help has ended, by SIGKILL; see to the memory" in said
+    assert [*part(data).glob("*.json")] and not store.path(data, TOY).exists()
+
+
+def test_what_the_system_refuses_a_helper_it_refuses_the_asker(tmp_path: Path) -> None:
+    assert [*asked.answers("os.path", "basename", [("a/b",), ("c",)], 1)] == ["b", "c"]
+    with pytest.raises(FileNotFoundError):
+        [*asked.answers("os", "listdir", [(str(tmp_path / "none"),)], 2)]
+
+
 def leave(data: Path) -> None:
     """Has everything decoded, and the process end before the artefact is written."""
 
@@ -242,9 +320,9 @@ def test_a_file_that_is_gone_while_packing_is_named_and_nothing_is_written(
     gone = data / "raw" / "toy" / "test" / "b" / "00019.png"
     content, made = gone.read_bytes(), decoding._made
 
-    def made_late(chunk: decoding.Chunk, side: int, by: str) -> decoding.Found:
+    def made_late(*question: Any) -> decoding.Found:
         gone.unlink(missing_ok=True)
-        return made(chunk, side, by)
+        return made(*question)
 
     monkeypatch.setattr(decoding, "_made", made_late)
     with pytest.raises(config.Problem, match=r"1 file cannot be read.*\n  test/b/00019.png: No such file"):

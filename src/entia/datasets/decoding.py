@@ -5,6 +5,7 @@ NUMBER.json, written last, says of which files and by which code they are, and w
 names and digests of all files and the pixels of a few.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,21 +13,21 @@ import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
 from entia.datasets import pictures
-from entia.system import faults
+from entia.system import asked, faults
 
 CHUNK = 128
-"""Files: a kill costs each thread at most so many, a second or less of its work."""
+"""Files: a kill costs each process at most so many, a second or less of its work."""
+EACH = 500
+"""Files for a process to be worth its start."""
 Wanted = Callable[[Int64[np.ndarray, "datum"], int], Int64[np.ndarray, "wanted"]]
 """Of all images' labels, the first so many of which are train's, the ascending positions of those to decode."""
 
@@ -80,8 +81,8 @@ class Found:
     """`pictures.Picture`'s, of those that have one."""
     check: int = 0
     """CRC-32 of the pixels."""
-    faults: dict[int, str] = field(default_factory=dict)
-    """Why the file at a place in the chunk cannot be read; its pixels are black."""
+    faults: list[tuple[int, str]] = field(default_factory=list)
+    """Places in the chunk of files that cannot be read, and why; their pixels are black."""
 
 
 class Chunk(NamedTuple):
@@ -126,7 +127,7 @@ class Rows:
         pixels = np.empty((len(places), *self.shape[1:]), dtype=np.uint8)
         for number in np.unique(chunks).tolist():
             here = chunks == number
-            held = np.memmap(_pixels(_file(self.folder, number)), np.uint8, "r").reshape(-1, *self.shape[1:])
+            held = np.memmap(f"{_file(self.folder, number)}.pixels", np.uint8, "r").reshape(-1, *self.shape[1:])
             pixels[here] = held[places[here] - self.starts[number]]
         return pixels
 
@@ -146,7 +147,7 @@ class Decoded(NamedTuple):
     @property
     def faults(self) -> dict[int, str]:
         """Why the file at a position cannot be read."""
-        return {n * CHUNK + place: why for n, each in enumerate(self.found) for place, why in each.faults.items()}
+        return {n * CHUNK + place: why for n, each in enumerate(self.found) for place, why in each.faults}
 
     @property
     def unread(self) -> dict[str, str]:
@@ -190,35 +191,58 @@ def _chunks(paths: list[str], is_wanted: Bool[np.ndarray, "file"], folder: Path)
 
 
 def _all_made(chunks: list[Chunk], side: int, by: str) -> Iterator[Found]:
-    """What is in each chunk. Threads: nine tenths of the work leaves the interpreter's lock."""
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+    """What is in each chunk. Few are made here; many in processes, whose start is half a second.
+
+    Threads would be a third as fast: of a small image too much is done under the interpreter's lock.
+    """
+    questions = [(str(file), paths, wanted.tolist(), side, by) for file, paths, wanted in chunks]
+    helpers = min(asked.cores(), sum(len(chunk.paths) for chunk in chunks) // EACH)
+    if helpers > 1:
+        yield from (Found(**answer) for answer in asked.answers(__name__, answer.__name__, questions, helpers))
+        return
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of tags that it passes over and of images that are large
-        yield from pool.map(_made, chunks, repeat(side), repeat(by))
+        yield from (_made(*question) for question in questions)
 
 
-def _made(chunk: Chunk, side: int, by: str) -> Found:
+def answer(*question: Any) -> dict[str, Any]:
+    """`_made` in another process."""
+    return asdict(_made(*question))
+
+
+def _made(file: str, paths: list[str], wanted: list[bool], side: int, by: str) -> Found:
     """A chunk as an earlier run left it, or made. One with a fault is not left: the next run looks at it again."""
-    listing = _listing(chunk, side, by)
-    note = chunk.file.with_suffix(".json")
-    left = _left(chunk.file, note, listing)
+    listing = _listing(paths, wanted, side, by)
+    left = _left(file, listing)
     if left is not None:
         return left
     found = Found(listing)
-    with _pixels(chunk.file).open("wb") as file:
-        for place, (path, is_wanted) in enumerate(zip(chunk.paths, chunk.wanted.tolist(), strict=True)):
+    with _whole(f"{file}.pixels") as opened:
+        for place, (path, is_wanted) in enumerate(zip(paths, wanted, strict=True)):
             pixels = _opened(path, side if is_wanted else None, place, found)
             found.check = zlib.crc32(pixels, found.check)
-            file.write(pixels)
+            opened.write(pixels)
     if not found.faults:
-        note.write_text(json.dumps(asdict(found)), encoding="utf-8")
+        with _whole(f"{file}.json") as opened:
+            opened.write(json.dumps(asdict(found)).encode())
     return found
 
 
-def _left(file: Path, note: Path, listing: str) -> Found | None:
+@contextlib.contextmanager
+def _whole(target: str) -> Iterator[BinaryIO]:
+    """A file that gets its name at the end: what a killed run began may still be at work beside this one."""
+    temporary = Path(f"{target}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        yield file
+    temporary.replace(target)
+
+
+def _left(file: str, listing: str) -> Found | None:
     """What an earlier run found in the same files, if that is there whole."""
     try:
-        found = Found(**json.loads(note.read_bytes()))
-        return found if found.listing == listing and zlib.crc32(_pixels(file).read_bytes()) == found.check else None
+        found = Found(**json.loads(Path(f"{file}.json").read_bytes()))
+        pixels = Path(f"{file}.pixels").read_bytes()
+        return found if found.listing == listing and zlib.crc32(pixels) == found.check else None
     except (OSError, ValueError, TypeError):  # missing, or the end of it
         return None
 
@@ -236,17 +260,17 @@ def _opened(path: str, side: int | None, place: int, found: Found) -> bytes:
         found.brightest += [] if picture.brightest is None else [picture.brightest]
         return picture.pixels.tobytes()
     except OSError as error:
-        found.faults[place] = error.strerror or str(error)
+        found.faults.append((place, error.strerror or str(error)))
     except pictures.Unreadable as error:
-        found.faults[place] = str(error)
+        found.faults.append((place, str(error)))
     finally:
         found.digests.append(digest)
     return bytes(3 * side**2 if side else 0)
 
 
-def _listing(chunk: Chunk, side: int, by: str) -> str:
-    digest = sha256(json.dumps([by, side, chunk.wanted.tolist()]).encode())
-    for path in chunk.paths:
+def _listing(paths: list[str], wanted: list[bool], side: int, by: str) -> str:
+    digest = sha256(json.dumps([by, side, wanted]).encode())
+    for path in paths:
         try:
             status = Path(path).stat()
             digest.update(os.fsencode(f"\0{path}\0{status.st_size} {status.st_mtime_ns}"))
@@ -257,7 +281,3 @@ def _listing(chunk: Chunk, side: int, by: str) -> str:
 
 def _file(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}"
-
-
-def _pixels(file: Path) -> Path:
-    return file.with_suffix(".pixels")
