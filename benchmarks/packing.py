@@ -68,7 +68,8 @@ def child(kind: str, root: Path, side: int) -> None:
     wall, core = time.perf_counter(), sum(os.times()[:4])
     images = run()
     took = {"images": images, "wall": time.perf_counter() - wall, "core": sum(os.times()[:4]) - core}
-    print(json.dumps(took | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    whom = {"peak": resource.RUSAGE_SELF, "helper": resource.RUSAGE_CHILDREN}
+    print(json.dumps(took | {name: resource.getrusage(who).ru_maxrss / 1024 for name, who in whom.items()}))
 
 
 def measured(kind: str, root: Path, side: int) -> dict[str, float]:
@@ -95,15 +96,22 @@ def peaks(root: Path, side: int) -> dict[str, object]:
     files = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
     row: dict[str, object] = {}
     for count in COUNTS:
-        with TemporaryDirectory(dir=Path.cwd()) as folder:
-            for at in range(count if count <= len(files) else 0):
-                path = files[at * len(files) // count]
-                link = Path(folder) / path.relative_to(root)
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(path.resolve())
-            name = f"peak_mib_of_{count}"
-            row[name] = round(measured("packing", Path(folder), side)["peak"]) if count <= len(files) else ""
+        took = (
+            packed(root, [files[at * len(files) // count] for at in range(count)], side) if count <= len(files) else {}
+        )
+        for name, what in (("peak", "peak"), ("helper", "peak_of_a_process_that_decodes")):
+            row[f"{what}_mib_of_{count}"] = round(took[name]) if took else ""
     return row
+
+
+def packed(root: Path, files: list[Path], side: int) -> dict[str, float]:
+    """What packing these files takes."""
+    with TemporaryDirectory(dir=Path.cwd()) as folder:
+        for path in files:
+            link = Path(folder) / path.relative_to(root)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+        return measured("packing", Path(folder), side)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ ZEROS = b"0" * DIGITS
 MARK = rb"{\"sha256\": \""
 """What is before a safetensors file's SHA-256: JSON inside JSON."""
 BLOCK = 1 << 20  # bytes read at a time
-ROWS = 16 << 20  # bytes of an array in memory at a time, as it is gone through
+ROWS = 4 << 20  # bytes of an array in memory at a time, as it is gone through
 
 
 def files(data: Path, stage: Stage) -> list[Path]:
