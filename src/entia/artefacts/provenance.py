@@ -30,7 +30,7 @@ BESIDE = (
 )  # fmt: skip
 """Folders, modules and definitions that read, write, name and place, and touch no number."""
 ENTRIES = {
-    "subset": ("datasets.read", "datasets.pack", "datasets.statistics"),
+    "subset": ("datasets.read", "datasets.pack", "datasets.statistics", "datasets.Room", "datasets.wanted"),
     "pretrain": ("config.kept", "pretrain.Data", "pretrain.pretrain", "processes.Processes", "views.measured"),
     "embed": ("embed.embed", "views.measured"),
     "readout": ("readout.Features", "readout.read_many", "spectrum.summary"),
