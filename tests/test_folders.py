@@ -285,8 +285,8 @@ def test_a_file_and_a_folder_that_may_not_be_read_are_named(
     (train / "ant" / "closed").mkdir()
     scan, open_ = os.scandir, Path.read_bytes
 
-    def scandir(path: str) -> object:
-        if path.endswith("closed"):
+    def scandir(path: object) -> object:
+        if str(path).endswith("closed"):
             raise PermissionError(13, "Permission denied")
         return scan(path)
 

@@ -174,6 +174,17 @@ def test_more_epochs_images_and_views_are_more_work_and_a_longer_limit(tmp_path)
     assert machines.memory(many) > machines.memory(few)
 
 
+def test_packing_files_of_one_image_each_takes_the_same_memory_however_many(tmp_path):
+    files, arrays = (
+        cell(tmp_path / "a", subset={"dataset": "food101"}),
+        cell(tmp_path / "b", subset={"dataset": "stl10"}),
+    )
+    assert (
+        machines.memory(files.subset) == machines.memory(config.Subset(dataset="dtd")) < machines.memory(arrays.subset)
+    )
+    assert machines.memory(files) > 29_000  # MiB: its images are trained from memory
+
+
 def test_an_mlp_readout_has_a_limit_that_grows_with_its_work(tmp_path):
     trained = cell(tmp_path, epochs=20, checkpoint_every=5, encoder={"name": "resnet50"})
     on = config.Subset(dataset="cifar10")

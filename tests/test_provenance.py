@@ -322,7 +322,7 @@ def test_all_that_packing_runs_is_fingerprinted(dataset):
 def test_the_entries_of_a_stage_are_what_the_command_uses():
     modules = {entry.split(".")[0] for entries in provenance.ENTRIES.values() for entry in entries}
     stages = {
-        "subset": ("subset",),
+        "subset": ("_pack",),
         "pretrain": ("_train", "_measured"),
         "embed": ("embed", "_measured"),
         "readout": ("readout", "_features"),

@@ -211,6 +211,8 @@ DOWNLOADED = ("cifar10", "cifar100", "stl10", "food101", "aircraft", "dtd", "pet
 """What a reader downloads, by torchvision, where it is not there."""
 ANY_SIDE = ("food101", "aircraft", "dtd", "pets", "flowers102", "cub200")
 """Images of many sizes; their row's side is what they are packed at where none is said."""
+FILES = (*ANY_SIDE, "tinyimagenet")
+"""Sets of one image a file, which are packed a few at a time; others are read whole."""
 READ = ("mnist5k", "optdigits", "cifar10", "pneumoniamnist")
 """Whose real files we have read. The other readers were tested on small copies in the published layout."""
 

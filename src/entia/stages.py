@@ -4,11 +4,13 @@ Heavy libraries are imported where a stage needs them: start-up is most of a sma
 """
 
 import functools
+import json
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from entia.config import Embed, Pretrain, Readout, Stage, Subset
 from entia.fields import Problem
 from entia.methods import Untrained
 from entia.planning import feasible
-from entia.system import faults, locks, machines, together
+from entia.system import bars, faults, locks, machines, together
 
 if TYPE_CHECKING:
     import torch
@@ -48,10 +50,25 @@ def header(stage: str, of: Stage, **more: Any) -> dict[str, Any]:
 
 
 def subset(stage: Subset, look: Callable[[feasible.Held], None] = lambda held: None) -> None:
-    """Reads a raw data set and packs the images that a subset names, unless `look` at what they are raises."""
+    """Reads a raw data set and packs the images that a subset names, unless `look` at what they are raises.
+
+    Image files are decoded into a folder beside, which a process that is killed leaves to the next.
+    """
+    with _alone(stage, "packing") as is_to_be_made:
+        if is_to_be_made:
+            scratch = store.path(DATA, stage).with_suffix(".part")
+            _pack(stage, look, scratch)
+            if scratch.exists():
+                shutil.rmtree(scratch)
+
+
+def _pack(stage: Subset, look: Callable[[feasible.Held], None], scratch: Path) -> None:
     from entia import datasets
 
-    parts = datasets.pack(stage, datasets.read(stage.source, DATA / "raw", stage.side))
+    by = json.dumps([provenance.stage_code("subset", stage), provenance.versions()])
+    with bars.Packing(naming.label(stage)) as tell:
+        room = datasets.Room(scratch, by, datasets.wanted(stage), tell)
+        parts = datasets.pack(stage, datasets.read(stage.source, DATA / "raw", stage.side, room))
     _, channels, side, _ = parts.train.pixels.shape
     look(feasible.Held(len(parts.train), len(parts.validation), len(parts.test), channels, side))
     arrays = {
@@ -81,16 +98,25 @@ def pretrain(stage: Pretrain, count: int = 1) -> None:
     SIGTERM or SIGUSR1 lets the running epoch end, saves it and exits with `machines.STOPPED`. Killed outright, it loses
     the running epoch, and what `Unfinished` had not yet saved.
     """
-    target = store.path(DATA, stage)
-    mark = target.with_name(f".{target.stem}.lock.tmp")
-    what = naming.label(stage)
-    with locks.alone(mark, lambda: _say(f"{what}: another process is training it; waiting for that")) as waited:
-        if waited and _is_made(stage):
-            _say(f"{what}: made by that other process")
-        elif count == 1 or isinstance(stage.method, Untrained):  # there is one pass, and no step
+    with _alone(stage, "training") as is_to_be_made:
+        if not is_to_be_made:
+            return
+        if count == 1 or isinstance(stage.method, Untrained):  # there is one pass, and no step
             _train(stage)
         else:
             _train_together(stage, count)
+
+
+@contextmanager
+def _alone(stage: Subset | Pretrain, doing: str) -> Iterator[bool]:
+    """Lets one process make a stage at a time; yields whether it still is to be made, after waiting for another."""
+    target, what = store.path(DATA, stage), naming.label(stage)
+    mark = target.with_name(f".{target.stem}.lock.tmp")
+    with locks.alone(mark, lambda: _say(f"{what}: another process is {doing} it; waiting for that")) as waited:
+        is_made = waited and _is_made(stage)
+        if is_made:
+            _say(f"{what}: made by that other process")
+        yield not is_made
 
 
 def _train_together(stage: Pretrain, count: int) -> None:
@@ -117,11 +143,10 @@ def _train_as(stage: Pretrain, rank: int, count: int, folder: str, gpu: str | No
     distributed.destroy_process_group()
 
 
-def _is_made(stage: Pretrain) -> bool:
-    target = store.path(DATA, stage)
-    if not (faults.is_there(target) and faults.is_there(store.log_path(DATA, stage))):
+def _is_made(stage: Subset | Pretrain) -> bool:
+    if not all(map(faults.is_there, store.files(DATA, stage))):
         return False
-    return store.read_head(target)["code"] == header("pretrain", stage)["code"]
+    return store.read_head(store.path(DATA, stage))["code"] == provenance.stage_code(stage.kind, stage)
 
 
 def _train(stage: Pretrain, rank: int = 0, count: int = 1) -> None:
@@ -153,7 +178,7 @@ def _train(stage: Pretrain, rank: int = 0, count: int = 1) -> None:
     measured = _measured(stage, head)
     with machines.stoppable() as stop:
         try:
-            with _progress(what, stage.epochs, epoch) if rank == 0 else nullcontext(_hush) as advance:
+            with bars.Training(what, stage.epochs, epoch) if rank == 0 else nullcontext(_hush) as advance:
                 for progress in training.pretrain(measured, data, state, epoch, test, among):
                     rows.append({**progress.row, "machine": name_of(device, count)})
                     if "diverged" in progress.row:
@@ -292,7 +317,7 @@ def _features(arrays: store.Arrays, epoch: str) -> "tuple[Features, Features, Fe
     return part("train"), part("validation"), part("test")
 
 
-# --- device, progress, messages -----------------------------------------------------------------------------------
+# --- device, messages ---------------------------------------------------------------------------------------------
 
 
 def take_device(threads: int) -> "torch.device":
@@ -331,32 +356,6 @@ def name_of(device: "torch.device", count: int = 1) -> str:
         return f"{provenance.machine()}, no GPU"
     sharing = machines.sharing(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     return provenance.model(torch.cuda.get_device_name(device)) + (f", shared by {sharing}" if sharing > 1 else "")
-
-
-class _progress:
-    """A bar with loss, rate and time left on a terminal; a line an epoch in a log file."""
-
-    def __init__(self, what: str, total: int, done: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-        self.bar = Progress(*columns, TimeRemainingColumn(), TextColumn("left"), disable=not sys.stderr.isatty())
-        self.task = self.bar.add_task(what, total=total, completed=done, note="")
-        self.what, self.total = what, total
-
-    def __enter__(self) -> Callable[[int, store.Row], None]:
-        self.bar.start()
-        return self.advance
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
-
-    def advance(self, done: int, row: store.Row) -> None:
-        rate = float(row["view_images"]) / max(float(row["seconds"]), 1e-9)
-        note = f"loss {float(row['loss']):.4g}, {rate:,.0f} view-images/s"
-        self.bar.update(self.task, completed=done, note=note)
-        if self.bar.disable:
-            _say(f"{self.what}: epoch {done} of {self.total}, {note}")
 
 
 def _hush(*said: object) -> None:

@@ -137,7 +137,7 @@ def _checked_raw(stage: Subset, data: Path, raw: Mapping[str, str]) -> Finding |
     name = naming.name(stage)
     if name not in raw or not ((known and known.package) or (data / "raw" / place).exists()):
         return None
-    if datasets.read(stage.source, data / "raw", stage.side).checksum == raw[name]:
+    if datasets.checksum(stage.source, data / "raw", stage.side) == raw[name]:
         return None
     return Finding(store.path(data, stage), "foreign", f"packed from other raw data than lie in {data / 'raw'}")
 

@@ -18,12 +18,13 @@ from entia.system import faults
 
 
 def content(arrays: Mapping[str, Any]) -> str:
-    """A SHA-256 of arrays (NumPy's, or PyTorch's on the CPU) by name, whatever file and machine they are of."""
+    """A SHA-256 of arrays (NumPy's, PyTorch's on the CPU, `store.blocks`') by name, whatever file they are of."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        array = arrays[name] if arrays[name].shape else np.ascontiguousarray(arrays[name])  # a number: an array of one
+        digest.update(f"{name} {np.asarray(array[:0]).dtype.str} {tuple(array.shape)}\n".encode())
+        for block in store.blocks(array):
+            digest.update(block.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

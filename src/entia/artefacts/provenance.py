@@ -33,7 +33,7 @@ BESIDE = (
 KEYED = ("config", "fields", "methods", "probes")
 """Modules of what a key is made of."""
 ENTRIES = {
-    "subset": ("datasets.read", "datasets.pack", "datasets.statistics"),
+    "subset": ("datasets.read", "datasets.pack", "datasets.statistics", "datasets.Room", "datasets.wanted"),
     "pretrain": ("config.kept", "pretrain.Data", "pretrain.pretrain", "processes.Processes", "views.measured"),
     "embed": ("embed.embed", "views.measured"),
     "readout": ("readout.Features", "readout.read_many", "spectrum.summary"),

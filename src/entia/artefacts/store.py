@@ -12,6 +12,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,7 @@ ZEROS = b"0" * DIGITS
 MARK = rb"{\"sha256\": \""
 """What is before a safetensors file's SHA-256: JSON inside JSON."""
 BLOCK = 1 << 20  # bytes read at a time
+ROWS = 4 << 20  # bytes of an array in memory at a time, as it is gone through
 
 
 def files(data: Path, stage: Stage) -> list[Path]:
@@ -106,8 +108,21 @@ def header(stage: Stage, code: str, **more: Any) -> dict[str, Any]:
 # --- HDF5: subsets and embeddings ---------------------------------------------------------------------------------
 
 
-def write_hdf5(target: Path, arrays: Mapping[str, np.ndarray], head: Mapping[str, Any]) -> None:
-    """Arrays by their path in the file, compressed; `head` in the attribute `entia`, its config also in `config`.
+def blocks(array: Any) -> Iterator[np.ndarray]:
+    """An array's rows in turn, `ROWS` bytes at a time, each block contiguous.
+
+    What has a shape and a dtype and gives a slice of itself as an array will do, so that it need not lie in memory.
+    """
+    count, *inner = array.shape
+    rows = max(1, ROWS // max(1, math.prod(inner) * array.dtype.itemsize))
+    return (np.ascontiguousarray(array[start : start + rows]) for start in range(0, count, rows))
+
+
+def write_hdf5(target: Path, arrays: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+    """Arrays by their path in the file; `head` in the attribute `entia`, its config also in `config`.
+
+    An array is anything of which `blocks` gives blocks. None is compressed: gzip's fastest takes a twentieth off the
+    size of photographs and a sixth off embeddings, and thirty times as long to read.
 
     The file's SHA-256 follows the HDF5 file as 64 hex digits, where HDF5 allows and ignores further bytes.
     """
@@ -115,13 +130,11 @@ def write_hdf5(target: Path, arrays: Mapping[str, np.ndarray], head: Mapping[str
         # whole files are written under a name of our own and renamed: HDF5's locks, which some disks lack, add nothing
         with _system_errors(), h5py.File(temporary, "w", locking=False) as file:
             for place in sorted(arrays):
-                array = arrays[place]
-                compress = (
-                    {"compression": "gzip", "compression_opts": 1, "shuffle": array.dtype.itemsize > 1}
-                    if array.size
-                    else {}
-                )
-                file.create_dataset(place, data=array, **compress)
+                array, start = arrays[place], 0
+                held = file.create_dataset(place, array.shape, array.dtype)
+                for block in blocks(array):
+                    held[start : start + len(block)] = block
+                    start += len(block)
             file.attrs["entia"] = _canonical(head)
             file.attrs["config"] = _canonical(head["config"])
         with temporary.open("rb+") as file:

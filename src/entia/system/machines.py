@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from entia.catalogue import NETWORKS
-from entia.config import Embed, Encoder, Pretrain, Readout, Stage, Subset, embedded, features
+from entia.catalogue import FILES, NETWORKS
+from entia.config import FOLDER, Embed, Encoder, Pretrain, Readout, Stage, Subset, embedded, features
 from entia.fields import Problem
 from entia.probes import AdamProbe, MLPProbe
 from entia.sizes import Held, Holds, counted, expected, known
@@ -96,15 +96,22 @@ def minutes(stage: Stage, of: Holds = counted) -> int:
 
 
 def memory(stage: Stage, of: Holds = counted) -> int:
-    """MiB of the machine's memory: PyTorch with CUDA loaded, Snakemake's two processes, and the images twice over."""
+    """MiB of the machine's memory: PyTorch with CUDA loaded, Snakemake's two processes, and the images twice over.
+
+    Files of one image each are packed without holding them.
+    """
     match stage:
-        case Subset():
-            held = of(stage)
-            return 4_000 + 2 * _images(held) * 3 * held.side**2 // 2**20
-        case Pretrain() | Embed():
-            return memory(stage.parents[-1], of)
-        case Readout():
+        case Pretrain(subset=images) | Embed(on=images):
+            return 4_000 + _twice(of(images))
+        case Subset() if not stage.dataset.startswith(FOLDER) and stage.dataset not in FILES:
+            return 4_000 + _twice(of(stage))
+        case Subset() | Readout():
             return 4_000
+
+
+def _twice(held: Held) -> int:
+    """MiB of a subset's images, in colour, and of a copy."""
+    return 2 * _images(held) * 3 * held.side**2 // 2**20
 
 
 def sizes(subset: Subset) -> tuple[int, int]:
