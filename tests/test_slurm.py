@@ -108,7 +108,7 @@ class Watch(threading.Thread):
 
 def lengthen(folder: Path) -> Path:
     """Three cells, for two GPUs, long enough for all that happens to them."""
-    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 120, "checkpoint_every": 60}))
+    change(folder, lambda raw: raw["scales"]["laptop"]["defaults"].update({"epochs": 360, "checkpoint_every": 180}))
     return folder
 
 
