@@ -168,7 +168,7 @@ def test_comments_docstrings_and_formatting_do_not_count(before, source):
         ("readout", "warm_start=True", "warm_start=False", ("readout logistic",)),
         ("datasets/__init__", "reader = datasets.CIFAR10 if", "reader = None if", ("subset cifar",)),
         ("datasets/__init__", "def _generator(seed: int", "def _generator(seed: float", ("subset",)),
-        ("datasets/folders", "SYSTEM = frozenset(", "SYSTEM = frozenset() or frozenset(", ("subset folder",)),
+        ("datasets/walking", "SYSTEM = frozenset(", "SYSTEM = frozenset() or frozenset(", ("subset folder",)),
         (
             "datasets/pictures",
             "def decode(content: bytes, side",
