@@ -32,6 +32,7 @@ from entia.config import (
     SDiet,
     SimCLR,
     SpectralContrastive,
+    Spectrum,
     Stage,
     Subset,
     Supervised,
@@ -52,6 +53,7 @@ METHODS = {
     "moco": MoCo(queue=64),
 }
 PROBES = {"ridge": Ridge(), "logistic": Logistic(), "adam": AdamProbe(epochs=2), "neighbours": Neighbours(k=3)}
+PROBES |= {"spectrum": Spectrum()}
 MNIST = Subset(dataset="mnist5k", limit=100)
 
 

@@ -169,7 +169,10 @@ def _carrying(command: _Command) -> None:
         "--archive", type=_file, metavar="FILE", help="where the archive goes (default: entia-SCALE.tar.gz)"
     )
     running.add_argument("--weights", action="store_true", help="pack the encoders' weights too")
-    command("study", study, "begin a study of your own images in a new folder", ("folder", "the folder to make"))
+    begun = command(
+        "study", study, "begin a study of your own images in a new folder", ("folder", "the folder to make")
+    )
+    begun.add_argument("--unlabelled", action="store_true", help="of images that have no labels")
     command("where", where, "print the folder that holds the Snakefile")
 
 
@@ -371,7 +374,7 @@ def why_(arguments: argparse.Namespace) -> None:
 
 def study(arguments: argparse.Namespace) -> None:
     """Makes a folder a study, and says how it is run."""
-    home.begin(Path(arguments.folder))
+    home.begin(Path(arguments.folder), "own-images-unlabelled" if arguments.unlabelled else "own-images")
     print(f"{arguments.folder}: params.yaml says where your images go and what is run. In that folder:")
     print('  snakemake --snakefile "$(entia where)/Snakefile" --cores all')
 

@@ -456,11 +456,15 @@ class Neighbours(Config, frozen=True, tag_field="name", tag="neighbours"):
     temperature: Positive = 0.1
 
 
-Probe = Ridge | Logistic | AdamProbe | MLPProbe | Neighbours
+class Spectrum(Config, frozen=True, tag_field="name", tag="spectrum"):
+    """No probe: the embeddings' ranks and exponent alone, which every readout has, and no label is read."""
+
+
+Probe = Ridge | Logistic | AdamProbe | MLPProbe | Neighbours | Spectrum
 
 
 class Readout(Config, frozen=True):
-    """Accuracy of a probe on embeddings, and their spectrum."""
+    """Accuracy of a probe on embeddings, and their spectrum; or of `Spectrum`, that alone."""
 
     kind: ClassVar[str] = "readout"
     folder: ClassVar[str] = "readouts"
@@ -468,6 +472,19 @@ class Readout(Config, frozen=True):
 
     embed: Embed
     probe: Probe
+
+    def __post_init__(self) -> None:
+        if self.is_labelled and self.embed.on.images != "labelled":
+            raise ValueError(
+                f"probe.name: {_tag(self.probe)} reads labels, and {self.embed.on.dataset} is read without them "
+                f"(subset.images: {self.embed.on.images}); take probe: {{name: spectrum}}, or name another data set "
+                "to read out (embed.on)"
+            )
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether it reads labels, and so has an accuracy."""
+        return not isinstance(self.probe, Spectrum)
 
     @property
     def parents(self) -> tuple["Stage", ...]:
