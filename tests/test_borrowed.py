@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from conftest import ROOT
@@ -511,7 +512,7 @@ def test_a_cell_adopted_from_older_code_is_told_by_check(made, home, monkeypatch
     monkeypatch.chdir(home)
     found, taken, _ = archive.take_up(made / PACKED, functools.partial(plan.load, "params.yaml"), Path("data"))
     of = adopted.origins(found)
-    older = {name: config.msgspec.structs.replace(origin, code="0" * 12) for name, origin in of.items()}
+    older = {name: msgspec.structs.replace(origin, code="0" * 12) for name, origin in of.items()}
     adopted.record(found).write_text(adopted.encode(older))
     whys = [finding.why for finding in check.check(found, Path("data")) if finding.file.suffix == ".safetensors"]
     assert len(taken) == len(whys) == CELLS and all("by older code" in why for why in whys)

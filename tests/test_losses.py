@@ -111,7 +111,7 @@ def test_loss_is_float32_under_autocast(config: Method) -> None:
 
 COMPILE = """
 import sys, msgspec, torch
-from entia.config import Method
+from entia.methods import Method
 from entia.losses import build
 torch.set_num_threads(1)
 def run(loss, z):

@@ -241,7 +241,7 @@ def test_a_helper_that_is_killed_is_one_message_and_costs_nothing_that_is_done(t
     helpers(process)[0].kill()
     said = process.communicate()[1].decode()
     assert process.returncode == 1
-    assert "entia.config.Problem: a process that was to help has ended, by SIGKILL; see to the memory" in said
+    assert "entia.fields.Problem: a process that was to help has ended, by SIGKILL; see to the memory" in said
     assert [*part(data).glob("*.json")] and not store.path(data, TOY).exists()
 
 

@@ -213,6 +213,7 @@ import msgspec, torch
 from torch._dynamo.utils import counters
 from entia import pretrain
 from entia.config import *
+from entia.methods import *
 
 torch.set_num_threads(1)
 pixels = torch.randint(0, 256, (56, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -492,7 +492,7 @@ def test_ridge_and_spectrum_import_neither_torch_nor_scipy():
     script = """
 import sys, numpy as np
 from entia import readout, spectrum
-from entia.config import Ridge
+from entia.probes import Ridge
 part = readout.Features(np.eye(4), np.arange(4))
 readout.read(Ridge(), part, part, part, 4)
 spectrum.summary(part.features)

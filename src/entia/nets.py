@@ -82,7 +82,7 @@ def build(encoder: config.Encoder, projector: config.Projector, channels: int, s
 
     The encoder's initial weights do not depend on the projector. The global random state is neither used nor changed.
 
-    Raises: config.Problem, where the encoder's fields do not go together or the images are too small for it.
+    Raises: Problem, where the encoder's fields do not go together or the images are too small for it.
     """
     for mistake in feasible.network(encoder, channels, side):
         raise fields.Problem(mistake)
