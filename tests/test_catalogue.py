@@ -4,6 +4,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from entia import catalogue, config, datasets, nets, sizes
 from entia.config import Encoder, Subset
@@ -72,6 +73,16 @@ MINE = Subset(dataset="image_folder/mine", side=16, validation=0.25)
 @pytest.mark.parametrize("other", ["test", "val"])
 def test_the_images_of_a_folder_are_counted(tmp_path, other):
     assert sizes.counted(MINE, folder(tmp_path, 40, 6, other)) == (30, 10, 6, 3, 16, 2)
+
+
+@pytest.mark.parametrize("images", ["labelled", "unlabelled"])
+def test_of_a_folder_without_splits_a_fifth_is_expected_to_be_tested_on(tmp_path, images):
+    for number in range(50):
+        path = tmp_path / "mine" / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    kinds = 2 if images == "labelled" else 1
+    assert sizes.counted(replace(MINE, images=images), tmp_path) == (30, 10, 10, 3, 16, kinds)
 
 
 def test_a_folder_that_is_not_here_has_no_size(tmp_path, monkeypatch):

@@ -92,7 +92,8 @@ def test_embeddings_that_are_not_finite_are_a_divergence_too(made):
 
 
 def test_chance_is_the_share_of_the_commonest_class_of_the_test_images():
-    assert stages._chance(np.array([0] * 5 + [1] * 3)) == 5 / 8  # as of 390 pneumonias among 624
+    assert stages._chance(np.array([0] * 5 + [1] * 3)) == {"chance": 5 / 8}  # as of 390 pneumonias among 624
+    assert stages._chance(np.array([-1] * 4)) == {}  # they have no class
 
 
 def lost(**fields) -> pd.DataFrame:

@@ -22,9 +22,10 @@ def test_the_names_that_params_yaml_may_give_are_those_of_kinds_and_of_the_funct
         assert {*inspect.signature(function).parameters} - BESIDE == {*kind.__struct_fields__} - BESIDE
 
 
-def test_every_kind_is_asked_for_in_the_papers_study():
-    used = {report.kind for report in plan.load("params.yaml", "paper").reports.values()}
-    assert used == {*drawings.KINDS}
+def test_every_kind_is_asked_for_in_the_papers_study_or_in_an_example():
+    paper, example = plan.load("params.yaml", "paper"), plan.load("examples/own-images-unlabelled/params.yaml")
+    used = [{report.kind for report in study.reports.values()} for study in (paper, example)]
+    assert used[0] | used[1] == {*drawings.KINDS} and used[1] == {"ranks", "convergence"}
 
 
 WRONG = {
@@ -40,7 +41,7 @@ WRONG = {
     ),
     "an option's choice": (
         {"table": None, "figure": "convergence", "options": {"show": "eror"}},
-        "reports.R.options.show: 'eror' is not one of accuracy, error; did you mean error?",
+        "reports.R.options.show: 'eror' is not one of accuracy, error, loss, effective_rank, rankme, alpha; did you mean error?",
     ),
     "an option's kind": ({"options": {"named": 3}}, "reports.R.options.named: 3 is not str"),
     "a column that no run has": ({"options": {"named": "armm"}}, "reports.R: accounting: options.named: 'armm' is not a column"),

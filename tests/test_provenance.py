@@ -18,7 +18,7 @@ from entia.config import Embed, Encoder, Optimizer, Pretrain, Projector, Readout
 from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
 from entia.planning import drawings
 from entia.planning.reports import Report
-from entia.probes import AdamProbe, Logistic, Neighbours, Ridge
+from entia.probes import AdamProbe, Logistic, Neighbours, Ridge, Spectrum
 
 METHODS = {
     "barlow_twins": BarlowTwins(weight=0.1),
@@ -32,6 +32,7 @@ METHODS = {
     "moco": MoCo(queue=64),
 }
 PROBES = {"ridge": Ridge(), "logistic": Logistic(), "adam": AdamProbe(epochs=2), "neighbours": Neighbours(k=3)}
+PROBES |= {"spectrum": Spectrum()}
 MNIST = Subset(dataset="mnist5k", limit=100)
 
 
@@ -148,7 +149,7 @@ def test_comments_docstrings_and_formatting_do_not_count(before, source):
         ("readout", "warm_start=True", "warm_start=False", ("readout logistic",)),
         ("datasets/__init__", "reader = datasets.CIFAR10 if", "reader = None if", ("subset cifar",)),
         ("datasets/__init__", "def _generator(seed: int", "def _generator(seed: float", ("subset",)),
-        ("datasets/folders", "SYSTEM = frozenset(", "SYSTEM = frozenset() or frozenset(", ("subset folder",)),
+        ("datasets/walking", "SYSTEM = frozenset(", "SYSTEM = frozenset() or frozenset(", ("subset folder",)),
         (
             "datasets/pictures",
             "def decode(content: bytes, side",

@@ -82,7 +82,7 @@ def test_columns_become_rows_and_images_without_a_class_are_labelled_minus_one(
 
 
 def test_images_are_packed_at_the_side_that_is_asked_for(raw: Path) -> None:
-    found = datasets.read("stl10/unlabelled", raw, 32)
+    found = datasets.read("stl10:unlabelled", raw, 32)
     assert found.train.pixels.shape == (30, 3, 32, 32)
     np.testing.assert_allclose(found.train.pixels.mean((2, 3)), upright("unlabeled").mean((2, 3)), atol=1.5)
 
@@ -125,7 +125,7 @@ def test_no_data_and_no_network_say_which_archive_goes_where(
 
     monkeypatch.setattr(torchvision.datasets.stl10, "download_and_extract_archive", unreachable)
     with pytest.raises(Problem, match="no route to host") as caught:
-        datasets.read("stl10/unlabelled", tmp_path)
+        datasets.read("stl10:unlabelled", tmp_path)
     for part in ("stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb", str(tmp_path), "the folder stl10_binary"):
         assert part in str(caught.value)
 
@@ -156,4 +156,4 @@ def test_a_readout_is_of_labelled_images_whatever_is_pretrained_on() -> None:
         found = layering.readout(msgspec.convert(given | {"embed": more}, layering.Cell))
         assert (found.embed.on.dataset, found.embed.on.images, found.embed.on.fraction) == (on, "labelled", 1.0)
         assert found.embed.pretrain.subset.images == "unlabelled"
-    assert naming.label(found.embed.pretrain.subset) == "stl10/unlabelled 25 %"
+    assert naming.label(found.embed.pretrain.subset) == "stl10:unlabelled 25 %"

@@ -170,7 +170,10 @@ def _carrying(command: _Command) -> None:
         "--archive", type=_file, metavar="FILE", help="where the archive goes (default: entia-SCALE.tar.gz)"
     )
     running.add_argument("--weights", action="store_true", help="pack the encoders' weights too")
-    command("study", do.study, "begin a study of your own images in a new folder", ("folder", "the folder to make"))
+    begun = command(
+        "study", do.study, "begin a study of your own images in a new folder", ("folder", "the folder to make")
+    )
+    begun.add_argument("--unlabelled", action="store_true", help="of images that have no labels")
     command("where", do.where, "print the folder that holds the Snakefile")
 
 

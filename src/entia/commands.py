@@ -180,7 +180,7 @@ def why_(arguments: argparse.Namespace) -> None:
 
 def study(arguments: argparse.Namespace) -> None:
     """Makes a folder a study, and says how it is run."""
-    home.begin(Path(arguments.folder))
+    home.begin(Path(arguments.folder), "own-images-unlabelled" if arguments.unlabelled else "own-images")
     print(f"{arguments.folder}: params.yaml says where your images go and what is run. In that folder:")
     print('  snakemake --snakefile "$(entia where)/Snakefile" --cores all')
 

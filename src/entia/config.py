@@ -25,7 +25,7 @@ from entia.fields import (
     tag,
 )
 from entia.methods import BYOL, ONE_VIEW, Diet, Method, MoCo, SDiet, Supervised
-from entia.probes import Probe
+from entia.probes import Probe, Spectrum
 
 DATASETS = tuple(catalogue.DATASETS)
 FOLDER = "image_folder/"
@@ -33,6 +33,8 @@ NAMED = re.compile(r"(\w[\w .+-]*(?<! )/)*\w[\w .+-]*(?<! )")
 """What an image folder's NAME may be: then it leads nowhere but below data/raw, and no shell or template reads it."""
 LONGEST = 100
 """Characters of a NAME."""
+TESTED = 0.2
+"""Share of a folder's images that are tested on, where the folder has no splits of its own."""
 
 
 class Subset(Config, frozen=True):
@@ -47,10 +49,11 @@ class Subset(Config, frozen=True):
     suffixes: ClassVar[tuple[str, ...]] = (".h5",)
 
     dataset: str
-    """One of `DATASETS`, or image_folder/NAME for data/raw/NAME/{train,test or val}/CLASS/*."""
+    """One of `DATASETS`, or image_folder/NAME for data/raw/NAME/{train,test or val}/CLASS/*, or …/NAME/CLASS/*."""
     images: Literal["labelled", "unlabelled", "all"] = "labelled"
     """Which of a data set's training images, where it has some without a class (STL-10). Readouts are always of the
-    labelled ones, and the test images are the same."""
+    labelled ones, and the test images are the same. Of a folder, unlabelled: all images in it, at any depth, without a
+    class; the one readout of it is `Spectrum`."""
     side: Count | None = None
     """Pixels a side that images are resized to; None keeps the data set's own size (image_folder needs a number)."""
     limit: Count | None = None
@@ -64,24 +67,29 @@ class Subset(Config, frozen=True):
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS and not self.dataset.startswith(FOLDER):
             raise ValueError(f"dataset: {self.dataset!r} is not one of {', '.join(DATASETS)} or {FOLDER}NAME")
-        folder = self.dataset.removeprefix(FOLDER)
-        if self.dataset not in DATASETS and not (len(folder) <= LONGEST and NAMED.fullmatch(folder)):
+        name = self.dataset.removeprefix(FOLDER)
+        if self.dataset not in DATASETS and not (len(name) <= LONGEST and NAMED.fullmatch(name)):
             raise ValueError(
                 f"dataset: {self.dataset!r}: NAME is a folder below data/raw, of at most {LONGEST} letters, digits, "
                 "spaces and . _ + -, beginning with a letter or digit; rename the folder"
             )
-        if self.images != "labelled" and self.dataset not in catalogue.UNLABELLED:
+        folder = self.dataset.startswith(FOLDER)
+        if folder and self.images == "all":
+            raise ValueError(
+                f"images: all: {self.dataset} is read by class or, with images: unlabelled, whole without classes"
+            )
+        if self.images != "labelled" and not folder and self.dataset not in catalogue.UNLABELLED:
             raise ValueError(
                 f"images: {self.images}: {self.dataset} has no images without a class; leave images out "
                 f"({', '.join(catalogue.UNLABELLED)} has some)"
             )
-        if self.dataset.startswith(FOLDER) and self.side is None:
+        if folder and self.side is None:
             raise ValueError(f"side: {self.dataset} needs a number of pixels a side, such as side: 64")
 
     @property
     def source(self) -> str:
         """What `datasets.read` is asked for: the data set, and which of its images where that is not the labelled."""
-        return self.dataset if self.images == "labelled" else f"{self.dataset}/{self.images}"
+        return self.dataset if self.images == "labelled" else f"{self.dataset}:{self.images}"
 
     @property
     def parents(self) -> tuple["Stage", ...]:
@@ -262,7 +270,7 @@ class Embed(Config, frozen=True):
 
 
 class Readout(Config, frozen=True):
-    """Accuracy of a probe on embeddings, and their spectrum."""
+    """Accuracy of a probe on embeddings, and their spectrum; or of `Spectrum`, that alone."""
 
     kind: ClassVar[str] = "readout"
     folder: ClassVar[str] = "readouts"
@@ -270,6 +278,19 @@ class Readout(Config, frozen=True):
 
     embed: Embed
     probe: Probe
+
+    def __post_init__(self) -> None:
+        if self.is_labelled and self.embed.on.images != "labelled":
+            raise ValueError(
+                f"probe.name: {tag(self.probe)} reads labels, and {self.embed.on.dataset} is read without them "
+                f"(subset.images: {self.embed.on.images}); take probe: {{name: spectrum}}, or name another data set "
+                "to read out (embed.on)"
+            )
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether it reads labels, and so has an accuracy."""
+        return not isinstance(self.probe, Spectrum)
 
     @property
     def parents(self) -> tuple["Stage", ...]:

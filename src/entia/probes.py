@@ -55,4 +55,8 @@ class Neighbours(Config, frozen=True, tag_field="name", tag="neighbours"):
     temperature: Positive = 0.1
 
 
-Probe = Ridge | Logistic | AdamProbe | MLPProbe | Neighbours
+class Spectrum(Config, frozen=True, tag_field="name", tag="spectrum"):
+    """No probe: the embeddings' ranks and exponent alone, which every readout has, and no label is read."""
+
+
+Probe = Ridge | Logistic | AdamProbe | MLPProbe | Neighbours | Spectrum

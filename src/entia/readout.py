@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 
 from entia.config import Optimizer
 from entia.planning import feasible
-from entia.probes import AdamProbe, Logistic, MLPProbe, Neighbours, Probe, Ridge
+from entia.probes import AdamProbe, Logistic, MLPProbe, Neighbours, Probe, Ridge, Spectrum
 from entia.spectrum import blocks, centre, covariance
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def read(
     - `accuracy_best_epoch` (adam, mlp): the best test accuracy of any epoch, which is chosen on the test rows and so
       flatters; `accuracy` is the last epoch's. The papers do not say which of the two they print.
 
-    `device` is where adam and mlp train; the other probes run on the CPU.
+    `device` is where adam and mlp train; the other probes run on the CPU. `Spectrum` scores nothing and asks for no
+    labels.
 
     Raises ValueError where features are not finite, shapes or labels do not fit, several penalties are given without
     validation rows to choose on, or adam's or mlp's scores are not finite.
@@ -86,7 +87,8 @@ def read_many(probe: Probe, problems: Sequence[Problem], classes: int, device: s
     Raises ValueError as `read` does.
     """
     for problem in problems:
-        _check(probe, problem, classes)
+        if not isinstance(probe, Spectrum):
+            _check(probe, problem, classes)
     match probe:
         case Ridge() | Logistic():
             return [_linear(probe, problem, classes) for problem in problems]
@@ -94,6 +96,8 @@ def read_many(probe: Probe, problems: Sequence[Problem], classes: int, device: s
             return _by_steps(probe, problems, classes, device)
         case Neighbours():
             return [_neighbours(probe, problem, classes) for problem in problems]
+        case Spectrum():
+            return [{} for _ in problems]
 
 
 def _check(probe: Probe, problem: Problem, classes: int) -> None:

@@ -38,7 +38,8 @@ def frame(
     `epoch`; the readout's metrics (fractions in [0, 1]); and from the log, up to that epoch: `minutes` of training and
     the processor's `cpu_minutes`, `view_images`, `peak_mib`, the `machines` it ran on and the online probe's best
     accuracy `probe_best`; that epoch's `loss`, `probe_loss` and `probe_accuracy`; and `images`, what the run trains on.
-    Beside them `untrained` and `pixels`, the accuracy of its own baselines.
+    Beside them `untrained` and `pixels`, the accuracy of its own baselines. Where no label is read there is no
+    accuracy, and of baselines `untrained_rank` alone, the untrained encoder's effective rank.
 
     A readout that diverged has one row, of the epoch at which its run should have ended, without metrics, minutes or
     view-images; `diverged_at` says how far it came. What it read out before is in the readout's file alone.
@@ -52,13 +53,14 @@ def frame(
         if row.experiment != baselines.EXPERIMENT:
             fixed |= {"tried": tried[row.experiment, row.readout], **beside(stage, readout)}
         content = readout(stage)
+        chance = {name: content[name] for name in ("chance",) if name in content}
         if "diverged" in content:
             end = log(stage)[-1]
-            found.append({**fixed, **_lost(stage, end, content["diverged"]), "chance": content["chance"]})
+            found.append({**fixed, **_lost(stage, end, content["diverged"]), **chance})
             continue
         epochs = _by_epoch(log(stage), {int(epoch) for epoch in content["metrics"]})
         for epoch, metrics in content["metrics"].items():
-            found.append({**fixed, **epochs[int(epoch)], "chance": content["chance"], **metrics})
+            found.append({**fixed, **epochs[int(epoch)], **chance, **metrics})
     return pd.DataFrame(found)
 
 
@@ -66,10 +68,13 @@ def beside(stage: Readout, readout: Callable[[Readout], Mapping[str, Any]]) -> d
     """The accuracy of a readout's baselines: its encoder `untrained`, and raw `pixels` at the best of several sizes.
 
     The size is chosen on the validation images; where there are none, on the test images, which favours the pixels.
+    Without labels the effective rank of the untrained encoder alone.
     """
     last: dict[str, list[dict[str, float]]] = {}
     for arm, found in baselines.of(stage):
         last.setdefault(arm, []).append(list(readout(found)["metrics"].values())[-1])
+    if not stage.is_labelled:
+        return {"untrained_rank": last[baselines.UNTRAINED][0]["effective_rank"]}
     best = max(last[baselines.PIXELS], key=lambda read: read.get("validation", read["accuracy"]))
     return {"untrained": last[baselines.UNTRAINED][0]["accuracy"], "pixels": best["accuracy"]}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from entia import catalogue
-from entia.config import FOLDER, Subset
+from entia.config import FOLDER, TESTED, Subset
 from entia.fields import Problem
 
 
@@ -45,7 +45,9 @@ def counted(subset: Subset, raw: Path = Path("data/raw")) -> Held:
     """The same, with a folder's images as many as files lie in it; still not known where it is not there."""
     held = expected(subset)
     if held.train is None and (found := _files((raw / subset.dataset.removeprefix(FOLDER)).resolve())):
-        return Held(*_split(subset, *found), held.channels, held.side, found[2])
+        train, test, classes = found
+        kinds = 1 if subset.images == "unlabelled" else classes
+        return Held(*_split(subset, train, test, kinds), held.channels, held.side, kinds)
     return held
 
 
@@ -77,12 +79,22 @@ def _split(subset: Subset, train: int, test: int, classes: int) -> tuple[int, in
 
 @functools.cache  # asked of every run
 def _files(folder: Path) -> tuple[int, int, int] | None:
-    """Files to train on and to test, and classes, of a folder of images; None without any."""
+    """Files to train on and to test, and classes, of a folder of images; None without any.
+
+    Without splits as many are tested on as their hashes let expect.
+    """
     train, test, other = (_count(folder / part) for part in ("train", "test", "val"))
-    if not train:
+    if train and (test or other):
+        return train, test or other, _folders(folder / "train")
+    if not (every := _count(folder)):
         return None
-    return train, test or other, sum(entry.is_dir() for entry in os.scandir(folder / "train"))
+    test = round(TESTED * every)
+    return every - test, test, _folders(folder)
 
 
 def _count(folder: Path) -> int:
     return sum(len(files) for _, _, files in os.walk(folder))
+
+
+def _folders(folder: Path) -> int:
+    return sum(entry.is_dir() for entry in os.scandir(folder))

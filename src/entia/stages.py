@@ -238,7 +238,8 @@ def embed(stage: Embed) -> None:
     kept = {int(name.split("/", 1)[0]) for name in weights}
     lost: dict[str, str] = {}
     if "diverged" in trained:
-        lost = {"diverged": trained["diverged"], "chance": repr(_chance(images["test/label"]))}
+        lost = {"diverged": trained["diverged"]}
+        lost |= {name: repr(share) for name, share in _chance(images["test/label"]).items()}
     arrays: store.Arrays = {}
     for epoch in sorted(kept) if stage.epochs == "all" else [] if lost else [max(kept)]:
         encoder = {name.split("/", 1)[1]: part for name, part in weights.items() if int(name.split("/", 1)[0]) == epoch}
@@ -261,7 +262,7 @@ def _empty(arrays: store.Arrays, epoch: int, dtype: str) -> Any:
 
 
 def readout(stage: Readout) -> None:
-    """Reads labels out of every embedded epoch, and the spectrum of the test embeddings.
+    """Reads labels out of every embedded epoch, where a probe is to, and the spectrum of the test embeddings.
 
     A probe that is trained by steps is trained on a GPU where there is one. Of a cell that diverged `diverged` says
     where, and the embedded epochs before that have metrics.
@@ -278,7 +279,8 @@ def readout(stage: Readout) -> None:
     epochs = sorted({name.split("/")[0] for name in arrays})
     problems = [_features(arrays, epoch) for epoch in epochs]
     lost = {name: head[name] for name in ("diverged",) if name in head}
-    chance = _chance(problems[0][2].label) if problems else float(head["chance"])
+    kept = {name: float(head[name]) for name in ("chance",) if name in head}
+    chance = _chance(problems[0][2].label) if problems else kept
     whole = [all(np.isfinite(part.features).all() for part in parts) for parts in problems]
     if not all(whole):  # weights of a loss that was finite to the end, or too large for float16
         first = whole.index(False)
@@ -290,7 +292,7 @@ def readout(stage: Readout) -> None:
             str(int(epoch)): {**read, **spectrum.summary(parts[2].features)}
             for epoch, read, parts in zip(epochs, metrics, problems, strict=True)
         }
-    content = {"metrics": found, "classes": classes, "chance": chance, **lost}
+    content = {"metrics": found, "classes": classes, **chance, **lost}
     more = {"raw_sha256": head["raw_sha256"], "parents": current.lineage(head)}
     store.write_json(store.path(DATA, stage), content, header("readout", stage, **more))
 
@@ -301,11 +303,11 @@ def _classes(of: Embed, head: Mapping[str, Any]) -> int:
     return len(head["classes"])
 
 
-def _chance(label: Any) -> float:
-    """What saying always the commonest class of the test images gets right."""
+def _chance(label: Any) -> dict[str, float]:
+    """What saying always the commonest class of the test images gets right; nothing where they have none."""
     import numpy as np
 
-    return float(np.bincount(label).max() / len(label))
+    return {} if label.min() < 0 else {"chance": float(np.bincount(label).max() / len(label))}
 
 
 def _features(arrays: store.Arrays, epoch: str) -> "tuple[Features, Features, Features]":

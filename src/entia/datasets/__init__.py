@@ -23,7 +23,7 @@ from PIL import Image
 
 from entia import catalogue, config
 from entia.catalogue import DataSet
-from entia.datasets import folders, pictures
+from entia.datasets import folders, pictures, splits
 from entia.datasets.decoding import Room, Wanted, nothing
 from entia.datasets.images import Images, Parts, Raw
 from entia.datasets.images import statistics as statistics
@@ -44,21 +44,23 @@ def read(dataset: str, raw: Path, side: int | None = None, room: Room | None = N
         other writers than MNIST's). No split there either: the first four fifths of each class train, the rest test.
     cifar10, cifar100: the published files' order. What lies in `raw` is used, MD5 checked before it is unpickled;
         where nothing does, torchvision downloads it there.
-    stl10: the published files' order, its 5,000 labelled images to train on. stl10/unlabelled: its 100,000 images
-        without a class, whose label is -1; stl10/all: the labelled, then those. The test images are the same. What
+    stl10: the published files' order, its 5,000 labelled images to train on. stl10:unlabelled: its 100,000 images
+        without a class, whose label is -1; stl10:all: the labelled, then those. The test images are the same. What
         lies in `raw` is used, each file's MD5 checked; where nothing does, torchvision downloads it there.
     pneumoniamnist, pathmnist, dermamnist, bloodmnist: `raw`/NAME.npz in MedMNIST's layout. Its train and val images
         are one training pool, in this order (a subset holds its own validation images out); test is test.
     food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200: as `published` says, which downloads some of them.
     image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path, in three channels.
-        `folders` says which files count, and `pictures` what is seen in them.
+        Where there are none, `raw`/NAME, split by `splits`. image_folder/NAME:unlabelled: the same without classes, all
+        labels -1. `folders` says which files count, and `pictures` what is seen in them.
 
     Resizing crops the centre to a square and averages over it (antialiased bilinear).
 
     Raises: Problem, where a file is missing or damaged.
     """
     # By `case`, so that a code fingerprint holds the chosen data set's reader alone.
-    match dataset.split("/")[0]:
+    name, _, images = dataset.partition(":")
+    match name.split("/")[0]:
         case "mnist5k":
             return _shipped(catalogue.MNIST5K, 255, side)
         case "optdigits":
@@ -68,7 +70,7 @@ def read(dataset: str, raw: Path, side: int | None = None, room: Room | None = N
         case "cifar100":
             return _cifar(catalogue.CIFAR100, dataset, raw, side)
         case "stl10":
-            return _stl10(dataset.partition("/")[2] or "labelled", raw, side)
+            return _stl10(images or "labelled", raw, side)
         case "pneumoniamnist":
             return _medmnist(catalogue.PNEUMONIAMNIST, raw, side)
         case "pathmnist":
@@ -83,7 +85,8 @@ def read(dataset: str, raw: Path, side: int | None = None, room: Room | None = N
             return _whole(published.read(dataset, raw, side, room))
         case "image_folder":
             if side is not None:
-                return _whole(folders.read(folders.below(raw, dataset.removeprefix(config.FOLDER)), side, room))
+                root = folders.below(raw, name.removeprefix(config.FOLDER))
+                return _whole(folders.read(root, side, room, labelled=not images))
         case _:
             pass
     raise ValueError(f"dataset: {dataset!r} (side: {side}) is not one that config.Subset lets through")
@@ -339,7 +342,8 @@ def _whole(found: folders.Folder) -> Raw:
         )
         for of in np.split(positions, [found.trained])
     )
-    return Raw(train, test, found.classes, _checksum(found.digests), found.notes)
+    copied = splits.copies([digest for _, digest in found.digests], found.trained)
+    return Raw(train, test, found.classes, _checksum(found.digests), (*found.notes, *copied))
 
 
 def _resized(

@@ -49,7 +49,8 @@ class Raw:
     @property
     def said(self) -> str:
         """What was read, in one line."""
-        count = f"{len(self.train) + len(self.test):,} images in {len(self.classes):,} classes"
+        classes = f"in {len(self.classes):,} classes" if self.classes else "without a class"
+        count = f"{len(self.train) + len(self.test):,} images {classes}"
         return "; ".join([count, *self.notes])
 
 

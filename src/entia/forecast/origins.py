@@ -21,7 +21,10 @@ def lines(plan: Plan, raw: Path) -> Iterator[str]:
 
 def _absent(name: str, known: DataSet | None, raw: Path) -> str:
     if known is None:
-        return f"to be fetched: put train/CLASS and test/CLASS (or val/CLASS) into {raw / name.removeprefix(FOLDER)}"
+        return (
+            f"to be fetched: put train/CLASS and test/CLASS (or val/CLASS) into {raw / name.removeprefix(FOLDER)}, "
+            "or as docs/data.md says"
+        )
     return f"{_way(name, known, raw)} ({known.source})"
 
 

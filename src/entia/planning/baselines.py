@@ -33,6 +33,8 @@ def of(readout: Readout) -> Iterator[tuple[str, Readout]]:
     untrained = _untrained(cell)
     yield UNTRAINED, _read(readout, untrained)
     side = cell.augmentation.size or expected(embed.on).side
+    if not readout.is_labelled:  # pixels' spectrum is the images', and no embedding has to be better than it
+        return
     for width in (width for width in SIDES if width <= side):
         pixels = replace(untrained, encoder=Encoder(name="pixels", width=width), subset=embed.on, seed=0)
         yield PIXELS, _read(readout, pixels)

@@ -30,6 +30,11 @@ class Drawing(Config, frozen=True, tag_field="name", tag=lambda name: re.sub(r"(
     timed: ClassVar[bool] = False
     """Whether it shows minutes."""
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether it shows an accuracy, and so runs whose labels are read out."""
+        return True
+
     def needs(self, rows: Rows) -> Iterator[str]:
         """What it lacks in these rows, of which there is one at least: a field, a value, a remedy."""
         yield from ()
@@ -124,6 +129,15 @@ class HeldOut(Drawing, frozen=True):
             yield "runs with subset.validation: 0 have no held-out images to choose a weight on; hold out a share"
 
 
+class Ranks(Drawing, frozen=True):
+    """What needs no label: each arm's training loss, and the ranks and exponent of its embeddings."""
+
+    @property
+    def is_labelled(self) -> bool:
+        """False."""
+        return False
+
+
 class DietAccuracy(Drawing, frozen=True):
     """DIET's table of accuracy."""
 
@@ -182,12 +196,17 @@ class Dynamics(_Weighted, frozen=True):
 
 
 class Convergence(Drawing, frozen=True):
-    """Accuracy of each arm against epochs, and beside it against what was spent."""
+    """Accuracy of each arm, or what needs no label, against epochs, and beside it against what was spent."""
 
     timed = True
 
-    show: Literal["accuracy", "error"] = "accuracy"
+    show: Literal["accuracy", "error", "loss", "effective_rank", "rankme", "alpha"] = "accuracy"
     beside: Literal["minutes", "view_images"] = "minutes"
+
+    @property
+    def is_labelled(self) -> bool:
+        """That of what it shows."""
+        return self.show in ("accuracy", "error")
 
 
 class SampleEfficiency(Drawing, frozen=True):
@@ -214,6 +233,11 @@ class Spectra(Drawing, frozen=True):
 
     tries = True
     timed = True
+
+    @property
+    def is_labelled(self) -> bool:
+        """False."""
+        return False
 
     def needs(self, rows: Rows) -> Iterator[str]:
         """That both studies are there."""
@@ -282,8 +306,9 @@ class DietCurves(Drawing, frozen=True):
 
 
 TableName = Literal[
-    "width_table", "time_to_target", "accounting", "differences", "transfer", "held_out", "diet_accuracy", "diet_cost"
-]
+    "width_table", "time_to_target", "accounting", "differences", "transfer", "held_out", "ranks", "diet_accuracy",
+    "diet_cost",
+]  # fmt: skip
 FigureName = Literal[
     "width_curve", "best_weight", "convergence", "sample_efficiency", "pareto", "views_curve", "heat_map", "spectra",
     "dynamics", "graph_spectrum", "diet_loss", "diet_sizes", "diet_curves", "diet_batch", "diet_rank",
@@ -295,7 +320,7 @@ def _kinds(*of: type[Drawing]) -> dict[str, type[Drawing]]:
     return {str(kind.__struct_config__.tag): kind for kind in of}
 
 
-TABLES = _kinds(WidthTable, TimeToTarget, Accounting, Differences, Transfer, HeldOut, DietAccuracy, DietCost)
+TABLES = _kinds(WidthTable, TimeToTarget, Accounting, Differences, Transfer, HeldOut, Ranks, DietAccuracy, DietCost)
 FIGURES = _kinds(
     *(WidthCurve, BestWeight, Convergence, SampleEfficiency, Pareto, ViewsCurve, HeatMap, Spectra, Dynamics),
     *(GraphSpectrum, DietLoss, DietSizes, DietCurves, DietBatch, DietRank, DietLinearOptimum, DietInteractions),

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from entia import fields
+from entia import catalogue, fields
 from entia.config import Embed, Pretrain, Readout
 from entia.fields import Config
 from entia.planning import mistakes
@@ -303,8 +303,11 @@ def _names(block: Tree) -> Tree:
 def readout(cell: Cell) -> Readout:
     """The readout of a cell: its last stage, which holds the others."""
     pretrain = Pretrain(**{name: getattr(cell, name) for name in Pretrain.__struct_fields__})
-    whole = msgspec.structs.replace(cell.subset, fraction=1.0, balanced=True, images="labelled")
-    on = msgspec.structs.replace(whole, dataset=cell.embed.on or cell.subset.dataset)
+    dataset = cell.embed.on or cell.subset.dataset
+    # a folder that is pretrained on without classes has no others, unlike a published set
+    bare = dataset == cell.subset.dataset and dataset not in catalogue.UNLABELLED
+    images = cell.subset.images if bare else "labelled"
+    on = msgspec.structs.replace(cell.subset, dataset=dataset, fraction=1.0, balanced=True, images=images)
     options = cell.embed
     embed = Embed(
         pretrain=pretrain, on=on, views=options.views, epochs=options.epochs, dtype=options.dtype, std=options.std

@@ -51,5 +51,10 @@ def lacking(report: Report, rows: drawings.Rows) -> Iterator[str]:
     elif not rows:
         what = f"{', '.join(report.experiments)} hold no run" if report.experiments else "none given"
         yield f"experiments: {what}, and {kind} draws runs; name experiments that hold some"
+    elif drawing.is_labelled and (bare := [row for row in rows if not row.readout.is_labelled]):
+        yield (
+            f"{kind} draws accuracy, and runs of {bare[0].experiment} read no label (probe: {{name: spectrum}}); "
+            "take table: ranks, or figure: convergence with options: {show: effective_rank} or {show: loss}"
+        )
     else:
         yield from (f"{kind}: {lack}" for lack in drawing.needs(rows))

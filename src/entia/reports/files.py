@@ -53,13 +53,18 @@ def judge(found: plan.Plan) -> None:
     """Writes claims.md and claims.json."""
     from entia import claims, results
 
-    shown = (row for report_id in found.rows for row in found.drawn(report_id))
+    shown = (row for report_id in found.rows for row in _labelled(found, found.drawn(report_id)))
     rows = tuple(dict.fromkeys(row for row in shown if claims.reads(row.experiment)))
     frame = _frame(found, rows)
     ended = results.ended(frame)
     verdicts, noise = claims.judge(ended, found.scale, found.judging.looks), claims.noise(ended, found.scale)
     for ending, text in claims.render(verdicts, found.scale, results.diverged(frame), noise).items():
         store.write_text(found.folder / f"claims.{ending}", text)
+
+
+def _labelled(found: plan.Plan, rows: tuple[plan.Row, ...]) -> tuple[plan.Row, ...]:
+    """The rows that have an accuracy."""
+    return tuple(row for row in rows if found.readouts[row.readout].is_labelled)
 
 
 def assemble(found: plan.Plan, without: Set[str] = frozenset()) -> None:
@@ -114,7 +119,7 @@ def metrics(found: plan.Plan) -> str:
 
     content: dict[str, dict[str, float]] = {}
     for report_id, rows in found.rows.items():
-        if rows:
+        if rows := _labelled(found, rows):
             last: Any = results.ended(results.last(_frame(found, rows)))  # pandas' stubs do not follow a groupby
             arms = (
                 last.assign(of=last["experiment"] + " " + last["arm"]).groupby("of", as_index=False)["accuracy"].mean()

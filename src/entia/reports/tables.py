@@ -32,6 +32,8 @@ def table(drawing: Drawing, rows: pd.DataFrame, known: pd.DataFrame) -> tuple[pd
             return transfer(rows), []
         case drawings.HeldOut():
             return held_out(rows), []
+        case drawings.Ranks():
+            return ranks(rows), [RANKED]
         case drawings.DietCost():
             return diet_tables.cost(rows, known), [results.timed(rows)[1]]
         case drawings.DietAccuracy(pick=pick):
@@ -174,6 +176,32 @@ def transfer(rows: pd.DataFrame) -> pd.DataFrame:
     by = [*results.ARM, "weight", "embed.on.dataset"]
     away = final[final["embed.on.dataset"] != final["subset.dataset"]].sort_values(by)
     return accuracies.by_group(away.assign(**{"subset.fraction": 100 * away["subset.fraction"]}), by)
+
+
+RANKED = (
+    "effective rank: how many directions the test images' embeddings spread over; untrained: the same before training; "
+    "alpha: the exponent of their spectrum. None of them says how good an encoder is; a rank near 1 says that it has "
+    "collapsed. Losses of two methods have different units"
+)
+"""What is to be said beside `ranks`."""
+
+
+def ranks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Training loss, ranks and exponent of each arm at its last epoch: means over seeds; `sd` of the effective rank."""
+    final = results.counted(results.last(results.unique(rows)))
+    if "effective_rank" not in final:  # every run diverged
+        final = final.assign(effective_rank=np.nan)
+    width = final["projector.width"].where(final["projector.depth"] > 0)
+    final = final.assign(**{"projector.width": width, "subset.fraction": 100 * final["subset.fraction"]})
+    rank = "effective_rank"
+    told = {"loss": ("loss", "mean"), "effective rank": (rank, "mean"), "sd": (rank, "std")}
+    told |= {name: (name, "mean") for name in ("untrained_rank", "rankme", "alpha") if name in final}
+    told |= {"minutes": ("minutes", "mean"), "n": ("ended", "nunique"), "diverged": ("diverged", "sum")}
+    by = [*results.ARM, "weight"]
+    table = final.groupby(by, as_index=False, dropna=False).agg(**told)
+    return accuracies.without_none(
+        table.rename(columns={**accuracies.NAMES, "untrained_rank": "untrained", "rankme": "RankMe"})
+    )
 
 
 def held_out(rows: pd.DataFrame) -> pd.DataFrame:

@@ -16,19 +16,26 @@ from entia import results
 from entia.planning.columns import SWEEP
 from entia.reports import captions, plots
 
+SHOWN = {
+    "loss": "training loss",
+    "effective_rank": "effective rank",
+    "rankme": "RankMe",
+    "alpha": "exponent α of the spectrum",
+}
+"""What needs no label, in words."""
 VIEWS = {1: plots.COLOURS[6], 2: plots.COLOURS[0], 4: plots.COLOURS[1], 8: plots.COLOURS[2], 16: plots.COLOURS[3]}
 
 
 def convergence(rows: pd.DataFrame, show: str = "accuracy", beside: str = "minutes") -> Figure:
-    """Accuracy (or `show: error`) of each arm against epochs, and beside it against minutes or view-images.
+    """Accuracy (or what `show` names) of each arm against epochs, and beside it against minutes or view-images.
 
     Lines are means over seeds, bands a standard deviation (n − 1) on each side. Minutes are of training alone, of one
     machine's cells. The legend says what each arm spent by its end. A row of panels for each data set and number of
-    epochs.
+    epochs, and of a loss, whose unit is a method's own, for each method.
     """
     rows = captions.arm_names(results.unique(rows))
     against = {"minutes": _minutes, "view_images": _view_images}[beside]
-    parts = list(plots.parts(rows, ["subset.dataset", "epochs"]))
+    parts = list(plots.parts(rows, ["subset.dataset", "epochs", *(["method.name"] if show == "loss" else [])]))
     figure, panels = plots.panels(len(parts), 2, key=rows["name"].nunique() / len(parts) + len(plots.FLOORS))
     for pair, (title, part) in zip(panels, parts, strict=True):
         _curves(pair[0], part, "epoch", show)
@@ -236,6 +243,8 @@ def _curves(axes: Axes, rows: pd.DataFrame, x: str, show: str) -> None:
     if column == "accuracy":
         axes.set_ylabel(f"test {show} (%)")
         plots.floors(axes, rows, show)
+    else:
+        axes.set_ylabel(SHOWN[show])
 
 
 def _colour(views: object) -> str:

@@ -54,12 +54,11 @@ def _git(*arguments: str) -> str:
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
-def begin(folder: Path) -> None:
-    """Makes a folder a study: what examples/own-images holds. Raises `Problem` if it is one already."""
+def begin(folder: Path, example: str) -> None:
+    """Makes a folder a study: what that folder of examples/ holds. Raises `Problem` if it is one already."""
     if (folder / "params.yaml").exists():
         raise Problem(f"{folder}: is a study already (it holds params.yaml); name another folder")
-    example = HOME / "examples" / "own-images"
     (folder / "data" / "raw").mkdir(parents=True, exist_ok=True)
     for name in ("params.yaml", ".gitignore"):
         if not (folder / name).exists():
-            shutil.copyfile(example / name, folder / name)
+            shutil.copyfile(HOME / "examples" / example / name, folder / name)
