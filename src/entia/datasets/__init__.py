@@ -342,7 +342,8 @@ def _whole(found: folders.Folder) -> Raw:
         )
         for of in np.split(positions, [found.trained])
     )
-    copied = splits.copies([digest for _, digest in found.digests], found.trained)
+    whole = [digest for (_, digest), is_lost in zip(found.digests, lost, strict=True) if not is_lost]
+    copied = splits.copies(whole, int((~lost[: found.trained]).sum()))
     return Raw(train, test, found.classes, _checksum(found.digests), (*found.notes, *copied))
 
 
