@@ -321,7 +321,7 @@ def test_a_process_that_makes_many_cells_counts_once_on_its_gpu(monkeypatch):
 def test_each_gpu_has_its_trainers_and_the_other_cores_read_out(gpus, cores, each, wanted, monkeypatch):
     hired: list[tuple[str, tuple[str, ...]]] = []
     monkeypatch.setattr(crew, "Worker", lambda name, steps: hired.append((name, steps)))
-    monkeypatch.setattr(crew, "_cores", lambda: cores)
+    monkeypatch.setattr(crew.machines, "cores", lambda: cores)
     monkeypatch.setattr(crew.machines, "gpus", lambda: [str(gpu) for gpu in range(gpus)])
     monkeypatch.setattr(os, "environ", dict(os.environ))
     jobs = borrowed.jobs(plan.load(ROOT / "params.yaml", SCALE), lambda _: False)

@@ -22,7 +22,7 @@ from entia import datasets, fields, stages
 from entia.artefacts import store
 from entia.config import Subset
 from entia.datasets import decoding, folders, pictures
-from entia.system import asked
+from entia.system import asked, machines
 
 SIDE = 6
 TOY = Subset(dataset="image_folder/toy", side=SIDE)
@@ -208,7 +208,7 @@ def until(happened: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.skipif(asked.cores() < 2, reason="one core: nobody to share with")
+@pytest.mark.skipif(machines.cores() < 2, reason="one core: nobody to share with")
 def test_processes_that_share_the_files_end_with_the_one_that_is_killed_and_the_next_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +218,7 @@ def test_processes_that_share_the_files_end_with_the_one_that_is_killed_and_the_
     sharing = helpers(process)
     process.kill()
     process.wait()
-    assert len(sharing) == 2 or asked.cores() > 2
+    assert len(sharing) == 2 or machines.cores() > 2
     until(lambda: not any(each.is_running() for each in sharing))
     done = {path: path.stat().st_mtime_ns for path in part(data).glob("*.json")}
     assert 0 < len(done) < 10
@@ -233,7 +233,7 @@ def test_processes_that_share_the_files_end_with_the_one_that_is_killed_and_the_
     assert packed(tmp_path / "alone") == store.path(data, TOY).read_bytes()
 
 
-@pytest.mark.skipif(asked.cores() < 2, reason="one core: nobody to share with")
+@pytest.mark.skipif(machines.cores() < 2, reason="one core: nobody to share with")
 def test_a_helper_that_is_killed_is_one_message_and_costs_nothing_that_is_done(tmp_path: Path) -> None:
     data = many(tmp_path / "data")
     process = subprocess.Popen([sys.executable, "-c", PACK, data], stderr=subprocess.PIPE)

@@ -17,6 +17,7 @@ from entia import config, methods, probes
 from entia.config import Stage
 from entia.planning import drawings
 from entia.planning.reports import Report
+from entia.system import machines
 
 HERE = Path(__file__).parent.parent
 LIBRARIES = (
@@ -158,8 +159,7 @@ def model(name: str) -> str:
 
 def host() -> str:
     """The processor's model and how many of its cores this process may use: what a time hangs on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{machine()}, {cores} cores"
+    return f"{machine()}, {machines.cores()} cores"
 
 
 def _processor() -> str:

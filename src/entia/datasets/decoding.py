@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
 from entia.datasets import pictures
-from entia.system import asked, faults
+from entia.system import asked, faults, machines
 
 CHUNK = 128
 """Files: a kill costs each process at most so many, a second or less of its work."""
@@ -196,7 +196,7 @@ def _all_made(chunks: list[Chunk], side: int, by: str) -> Iterator[Found]:
     Threads would be a third as fast: of a small image too much is done under the interpreter's lock.
     """
     questions = [(str(file), paths, wanted.tolist(), side, by) for file, paths, wanted in chunks]
-    helpers = min(asked.cores(), sum(len(chunk.paths) for chunk in chunks) // EACH)
+    helpers = min(machines.cores(), sum(len(chunk.paths) for chunk in chunks) // EACH)
     if helpers > 1:
         yield from (Found(**answer) for answer in asked.answers(__name__, answer.__name__, questions, helpers))
         return

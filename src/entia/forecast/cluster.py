@@ -1,7 +1,6 @@
 """What a study comes to on a cluster: jobs by rule, GPU-hours and the time until all is done."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,8 +44,7 @@ def read(name: str) -> Profile:
 
 def places(plan: Plan) -> int:
     """Cells that `snakemake --cores all` runs at once here, by the default profile and the cells' threads."""
-    cores = len(os.sched_getaffinity(0))
-    at_once = max(1, cores // max((cell.threads for cell in plan.pretrains.values()), default=1))
+    at_once = max(1, machines.cores() // max((cell.threads for cell in plan.pretrains.values()), default=1))
     has_profile = (PROFILES / "default" / "config.yaml").exists()
     return min(at_once, (read("default").gpus if has_profile else len(machines.gpus())) or at_once)
 

@@ -106,7 +106,7 @@ class Worker:
 def assemble(jobs: Iterable[Job], each: int | None) -> list[Worker]:
     """The processes for these jobs: `each` on every GPU, or on the CPU, that train; others for the rest."""
     jobs = list(jobs)
-    gpus, cores = len(machines.gpus()), _cores()
+    gpus, cores = len(machines.gpus()), machines.cores()
     training = ("pretrain", "embed") if gpus else ("pretrain",)
     resting = tuple(step for step in RUN if step not in training)
     counts = {steps: sum(job.step in steps for job in jobs) for steps in (training, resting)}
@@ -131,10 +131,6 @@ def dismiss(workers: Iterable[Worker], patience: float, data: Path) -> None:
         worker.process.join()
         for half in data.glob(f"*/.*.{worker.process.pid}.tmp"):  # of what it was writing
             half.unlink()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -21,11 +21,6 @@ from entia.fields import Problem
 Process = subprocess.Popen[str]
 
 
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def answers(module: str, function: str, questions: Sequence[Sequence[Any]], count: int) -> Iterator[Any]:
     """What a function of ours says to each question (its arguments), in their order, asked in `count` processes.
 

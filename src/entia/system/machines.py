@@ -129,6 +129,11 @@ def is_trained(stage: Readout) -> bool:
     return isinstance(stage.probe, AdamProbe | MLPProbe)
 
 
+def cores() -> int:
+    """How many of the machine's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 # --- GPUs ---------------------------------------------------------------------------------------------------------
 
 
