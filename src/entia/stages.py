@@ -23,11 +23,12 @@ from entia.config import Embed, Pretrain, Readout, Stage, Subset
 from entia.fields import Problem
 from entia.methods import Untrained
 from entia.planning import feasible
-from entia.system import bars, faults, locks, machines, together
+from entia.system import bars, faults, locks, machines, streams, together
 
 if TYPE_CHECKING:
     import torch
 
+    from entia import pretrain as training
     from entia.readout import Features
 
 DATA = Path("data")
@@ -86,7 +87,7 @@ def _pack(stage: Subset, look: Callable[[feasible.Held], None], scratch: Path) -
     head = header("subset", stage, **more)
     store.write_hdf5(store.path(DATA, stage), arrays, head)
     counts = ", ".join(f"{len(getattr(parts, part))} {part}" for part in ("train", "validation", "test"))
-    _say(f"{naming.label(stage)}: {counts} images, of {parts.said}")
+    streams.say(f"{naming.label(stage)}: {counts} images, of {parts.said}")
 
 
 def pretrain(stage: Pretrain, count: int = 1) -> None:
@@ -112,10 +113,10 @@ def _alone(stage: Subset | Pretrain, doing: str) -> Iterator[bool]:
     """Lets one process make a stage at a time; yields whether it still is to be made, after waiting for another."""
     target, what = store.path(DATA, stage), naming.label(stage)
     mark = target.with_name(f".{target.stem}.lock.tmp")
-    with locks.alone(mark, lambda: _say(f"{what}: another process is {doing} it; waiting for that")) as waited:
+    with locks.alone(mark, lambda: streams.say(f"{what}: another process is {doing} it; waiting for that")) as waited:
         is_made = waited and _is_made(stage)
         if is_made:
-            _say(f"{what}: made by that other process")
+            streams.say(f"{what}: made by that other process")
         yield not is_made
 
 
@@ -158,14 +159,8 @@ def _train(stage: Pretrain, rank: int = 0, count: int = 1) -> None:
     from entia import processes
 
     what, among = naming.label(stage), processes.Processes(rank, count)
-    say = _say if rank == 0 else _hush
-    arrays, head = check.open_whole(DATA, stage.subset)
-    pixels = device if training.is_resident(arrays["train/pixels"].nbytes, device) else "cpu"
-    places = {"pixels": pixels, "index": device, "label": device}
-    data, test = (
-        training.Data(*(torch.from_numpy(arrays[f"{part}/{name}"]).to(place) for name, place in places.items()))
-        for part in ("train", "test")
-    )
+    say = streams.say if rank == 0 else _hush
+    (data, test), head = _data(stage, device)
     saved = Unfinished(store.path(DATA, stage), header("pretrain", stage))
     left = faults.is_there(saved.state)
     rows, state = among.after_first(saved.load)  # which removes what other code left
@@ -197,15 +192,35 @@ def _train(stage: Pretrain, rank: int = 0, count: int = 1) -> None:
         except torch.OutOfMemoryError as error:
             remedy = "run fewer at once, set recompute: true, or lower `batch`"
             raise Problem(f"{what}: the GPU's memory is full; {remedy}") from error
-        if rank:
-            return
-        lost = {name: str(text) for name, text in rows[-1].items() if name == "diverged"}
-        store.write_log(store.log_path(DATA, stage), [row | {name: row.get(name, "") for name in lost} for row in rows])
-        kept = saved.kept()
-        more = {name: head[name] for name in ("raw_sha256", "pixels")} | lost
-        more |= {"content": current.content(kept), "parents": current.lineage(head)}
-        store.write_tensors(store.path(DATA, stage), kept, header("pretrain", stage, **more))
-        saved.remove()
+        if rank == 0:  # a stop that comes now is too late to be heeded
+            _finish(stage, saved, rows, head)
+
+
+def _data(stage: Pretrain, device: "torch.device") -> "tuple[tuple[training.Data, training.Data], dict[str, Any]]":
+    """The training and the test images of a cell, where they are trained on, and what their subset says of itself."""
+    import torch
+
+    from entia import pretrain as training
+
+    arrays, head = check.open_whole(DATA, stage.subset)
+    pixels = device if training.is_resident(arrays["train/pixels"].nbytes, device) else "cpu"
+    places = {"pixels": pixels, "index": device, "label": device}
+    data, test = (
+        training.Data(*(torch.from_numpy(arrays[f"{part}/{name}"]).to(place) for name, place in places.items()))
+        for part in ("train", "test")
+    )
+    return (data, test), head
+
+
+def _finish(stage: Pretrain, saved: Unfinished, rows: list[dict[str, Any]], head: dict[str, Any]) -> None:
+    """Writes a cell's log and the weights it kept, and removes what it would have gone on from."""
+    lost = {name: str(text) for name, text in rows[-1].items() if name == "diverged"}
+    store.write_log(store.log_path(DATA, stage), [row | {name: row.get(name, "") for name in lost} for row in rows])
+    kept = saved.kept()
+    more = {name: head[name] for name in ("raw_sha256", "pixels")} | lost
+    more |= {"content": current.content(kept), "parents": current.lineage(head)}
+    store.write_tensors(store.path(DATA, stage), kept, header("pretrain", stage, **more))
+    saved.remove()
 
 
 def _measured(stage: Pretrain, head: dict[str, Any]) -> Pretrain:
@@ -341,7 +356,7 @@ def _device() -> "torch.device":
     if torch.cuda.is_available():
         return torch.device("cuda")
     if gpu is not None:
-        _say(f"GPU {gpu} is there, but PyTorch {torch.__version__} cannot use it: on the CPU")
+        streams.say(f"GPU {gpu} is there, but PyTorch {torch.__version__} cannot use it: on the CPU")
     return torch.device("cpu")
 
 
@@ -362,7 +377,3 @@ def name_of(device: "torch.device", count: int = 1) -> str:
 
 def _hush(*said: object) -> None:
     """Says nothing: one of several processes speaks for all."""
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

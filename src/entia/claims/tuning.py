@@ -44,7 +44,7 @@ def seeds_not_judged(rows: pd.DataFrame) -> set[tuple[str, int]]:
     """
     chose, ran = seeds_that_chose(rows), trained(rows)
     seeds = {str(name): set(found) for name, found in ran.groupby("experiment")["seed"]}
-    beside = {seed for name, found in seeds.items() for seed in found if len(found) > 1 and not chose & {(name, seed)}}
+    beside = {seed for name, found in seeds.items() for seed in found if len(found) > 1 and (name, seed) not in chose}
     swept = ran.assign(but=_but_weights(ran), tried=_settings(ran)).groupby(["experiment", "but"])["tried"].nunique()
     sweeps = set(swept[swept > 1].index.get_level_values(0)) if beside else set[str]()
     return chose | {

@@ -21,7 +21,7 @@ from entia.config import Pretrain
 from entia.forecast import estimate
 from entia.forecast.estimate import Calibration, Known
 from entia.planning import baselines
-from entia.system import machines
+from entia.system import machines, streams
 
 STARTED = ("subset", "pretrain", "readout", "report")
 """Stages whose start is timed. Embedding starts as pretraining does."""
@@ -38,7 +38,7 @@ def calibrate(params: Path, study: plan.Plan, places: int, seconds: float) -> Ca
     start: dict[str, float] = {}
     for stage in STARTED:
         start[stage] = _seconds(lambda: _begin(stage, params))  # noqa: B023
-        _say(f"a process that is to {stage} starts in {start[stage]:.1f} s; {_left(end)}")
+        streams.say(f"a process that is to {stage} starts in {start[stage]:.1f} s; {_left(end)}")
     start |= {"embed": start["pretrain"], "job": _seconds(lambda: plan.load(params, study.scale))}
     cells, telling = unlike(study), [place == 0 for place in range(places)]
     with ProcessPoolExecutor(places, mp_context=get_context("spawn")) as pool:
@@ -81,10 +81,6 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _left(end: float) -> str:
     return f"{max(0.0, end - time.time()):.0f} s left"
 
@@ -98,7 +94,7 @@ def _measure(cells: list[Pretrain], end: float, tells: bool) -> tuple[str, list[
         if not found or time.time() < end:
             found.append(_known(cell, device, cap))
             if tells:
-                _say(f"cell {len(found)} of {len(cells)}: {_rate(found[-1]):,.0f} images a second; {_left(end)}")
+                streams.say(f"cell {len(found)} of {len(cells)}: {_rate(found[-1]):,.0f} images a second; {_left(end)}")
     return stages.name_of(device), found
 
 

@@ -3,6 +3,7 @@
 from entia import catalogue, config, sizes
 from entia.config import Embed, Encoder, Pretrain, Stage, Subset
 from entia.plan import Plan
+from entia.sizes import Held
 
 BYTES = {"float16": 2, "float32": 4}
 
@@ -18,16 +19,16 @@ def line(plan: Plan) -> str:
 
 
 def size(stage: Stage) -> float | None:
-    """Bytes of an artefact, without what compression saves; None where its images are not counted yet."""
+    """Bytes of an artefact; None where its images are not counted yet."""
     match stage:
         case Subset():
             held = sizes.counted(stage)
-            count = _images(stage)
+            count = _images(held)
             return None if count is None else count * held.channels * held.side**2
         case Pretrain():
             return 4e6 * parameters(stage.encoder) * len(config.kept(stage))
         case Embed():
-            count = _images(stage.on)
+            count = _images(sizes.counted(stage.on))
             each = config.features(stage.pretrain.encoder) * BYTES[stage.dtype] * len(config.embedded(stage))
             return None if count is None else count * each
         case _:
@@ -39,8 +40,8 @@ def parameters(encoder: Encoder) -> float:
     return catalogue.NETWORKS[encoder.name].parameters * (encoder.width / 64) ** 2
 
 
-def _images(subset: Subset) -> int | None:
-    train, validation, test, *_ = sizes.counted(subset)
+def _images(held: Held) -> int | None:
+    train, validation, test, *_ = held
     return None if train is None or validation is None or test is None else train + validation + test
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from entia.system import streams
+
 
 class _Bar:
     """What is done of all, a note and the time left; shown on a terminal alone."""
@@ -36,7 +38,7 @@ class Training(_Bar):
         note = f"loss {float(row['loss']):.4g}, {rate:,.0f} view-images/s"
         self.bar.update(self.task, completed=done, note=note)
         if self.bar.disable:
-            _say(f"{self.what}: epoch {done} of {self.total}, {note}")
+            streams.say(f"{self.what}: epoch {done} of {self.total}, {note}")
 
 
 class Packing(_Bar):
@@ -65,8 +67,4 @@ class Packing(_Bar):
         if self.bar.disable and (done == of or now - self.said > self.EVERY):
             self.said = now
             left = timedelta(seconds=round((of - done) / max(rate, 1e-9)))
-            _say(f"{self.what}: {done:,} of {of:,} images, {note}, {left} left")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+            streams.say(f"{self.what}: {done:,} of {of:,} images, {note}, {left} left")

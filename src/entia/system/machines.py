@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from entia.config import FOLDER, Embed, Encoder, Pretrain, Readout, Stage, Subse
 from entia.fields import Problem
 from entia.probes import AdamProbe, MLPProbe
 from entia.sizes import Held, Holds, counted, expected, known
-from entia.system import locks
+from entia.system import locks, streams
 
 STOPPED = 75
 """Exit code of a cell that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h."""
@@ -292,9 +291,11 @@ def begin(slurm: bool, trains: bool) -> None:
     if slurm:
         orphans = cancel_orphans(Path.cwd())
         if orphans:
-            _say(f"{orphans} jobs of an earlier, killed run cancelled; they are submitted again and go on from there.")
+            streams.say(
+                f"{orphans} jobs of an earlier, killed run cancelled; they are submitted again and go on from there."
+            )
     elif trains and not gpus():
-        _say("No GPU on this machine (or CUDA_VISIBLE_DEVICES is empty): cells train on its CPU.")
+        streams.say("No GPU on this machine (or CUDA_VISIBLE_DEVICES is empty): cells train on its CPU.")
 
 
 def cancel_orphans(folder: Path) -> int:
@@ -309,7 +310,3 @@ def cancel_orphans(folder: Path) -> int:
     if orphans:
         subprocess.run(["scancel", *orphans], check=True)
     return len(orphans)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -23,6 +23,11 @@ def prepare() -> None:
             stream.reconfigure(encoding=encoding, errors="replace")
 
 
+def say(text: str) -> None:
+    """Prints a line of progress, or of what a user should know, beside a command's results."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def drop() -> None:
     """Has what could not be printed forgotten: Python would try once more at its end, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
