@@ -1,10 +1,11 @@
 """Which data a study needs, and how they come: said before anything runs, and in docs/data.md from the same table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from entia import catalogue, plan
+from entia import catalogue, config, plan
 from entia.forecast import origins
 
 ROOT = Path(__file__).parent.parent
@@ -25,8 +26,14 @@ def test_a_plan_says_of_each_data_set_how_it_comes(tmp_path: Path) -> None:
     assert f"unpack tiny-imagenet-200.zip into {tmp_path}" in found["tinyimagenet"]
     assert f"put pathmnist.npz into {tmp_path}" in found["pathmnist"]
     assert f"so that {tmp_path}/imagenet is there" in found["imagenet1k"] and "ILSVRC2012" in found["imagenet100"]
-    cars = found["image_folder/cars"]
-    assert f"put train/CLASS and test/CLASS (or val/CLASS) into {tmp_path}/cars" in cars
+    assert "train_mini.tar.gz" in found["inaturalist"] and f"so that {tmp_path}/stanford_cars is there" in found["cars"]
+
+
+def test_a_folder_of_ones_own_is_told_from_a_published_set(tmp_path: Path) -> None:
+    of = config.Subset(dataset="image_folder/mine", side=16)
+    planned = replace(plan.load(ROOT / "params.yaml", "laptop"), subsets={"mine": of})
+    (line,) = origins.lines(planned, tmp_path)
+    assert f"put train/CLASS and test/CLASS (or val/CLASS) into {tmp_path}/mine" in line
 
 
 def test_data_that_lie_there_are_said_to_be_here(tmp_path: Path) -> None:

@@ -133,9 +133,42 @@ def imagenet1k(raw: Path) -> None:
     devkit(root, [1, 2])
 
 
+def inaturalist(raw: Path) -> None:
+    root = raw / "inaturalist"
+    kinds = (
+        "00000_Animalia_Annelida_Clitellata_Haplotaxida_Lumbricidae_Lumbricus_terrestris",
+        "00001_Animalia_Arthropoda_Insecta_Coleoptera_Carabidae_Carabus_nemoralis",
+    )
+    for kind, greys in zip(kinds, ((20, 120), (10, 110)), strict=True):
+        for split, grey in zip(("train_mini", "val"), greys, strict=True):
+            picture(root / split / kind / f"{grey:08x}-0000-4000-8000-000000000000.jpg", grey)
+
+
+def cars(raw: Path) -> None:
+    from scipy.io import savemat
+
+    root = raw / "stanford_cars"
+    (root / "devkit").mkdir(parents=True)
+    names = [["AM General Hummer SUV 2000", "Acura RL Sedan 2012"]]
+    savemat(root / "devkit" / "cars_meta.mat", {"class_names": np.array(names, dtype=object)})
+    fields = [(f"bbox_{corner}", object) for corner in ("x1", "y1", "x2", "y2")]
+    fields += [("class", object), ("fname", object)]
+    for split, annotations, greys in (
+        ("train", "devkit/cars_train_annos.mat", (10, 20)),
+        ("test", "cars_test_annos_withlabels.mat", (110, 120)),
+    ):
+        rows = [(1, 1, 12, 9, kind, f"{grey:05d}.jpg") for kind, grey in zip((2, 1), greys, strict=True)]
+        savemat(root / annotations, {"annotations": np.array(rows, dtype=fields)[None]})
+        for grey in greys:
+            picture(root / f"cars_{split}" / f"{grey:05d}.jpg", grey)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
-    each.__name__: each for each in (food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200, imagenet1k)
-}
+    each.__name__: each
+    for each in (
+        food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200, imagenet1k, inaturalist, cars,
+    )
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +199,7 @@ VALIDATION = {
 }
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", LAYOUTS.keys() - {"inaturalist"})  # has no list
 def test_an_image_that_a_list_names_and_is_not_there_is_named(name: str, tmp_path: Path) -> None:
     LAYOUTS[name](tmp_path)
     gone = min(path for path in tmp_path.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg") and path.stem != "9")
@@ -221,6 +254,27 @@ def test_a_set_of_fewer_classes_than_published_is_refused_and_of_fewer_images_is
     monkeypatch.setattr(catalogue, name.upper(), row._replace(classes=300))
     with pytest.raises(Problem, match=r": (2|102) classes are there, of 300; unpack"):
         datasets.read(name, tmp_path, 8)
+
+
+def test_inaturalists_species_lie_in_its_archives_folders_or_in_torchvisions(tmp_path: Path) -> None:
+    from torchvision.datasets import INaturalist
+
+    inaturalist(tmp_path)
+    root = tmp_path / "inaturalist"
+    before = datasets.read("inaturalist", tmp_path, 8)
+    for split, other in (("train_mini", "2021_train_mini"), ("val", "2021_valid")):
+        (root / split).rename(root / other)
+    after = datasets.read("inaturalist", tmp_path, 8)
+    np.testing.assert_array_equal(after.train.pixels, before.train.pixels)
+    assert list(after.classes) == INaturalist(root, "2021_train_mini").all_categories == list(before.classes)
+
+
+@pytest.mark.parametrize("folder", ["train_mini", "val"])
+def test_a_species_that_lies_in_one_part_alone_is_refused(folder: str, tmp_path: Path) -> None:
+    inaturalist(tmp_path)
+    shutil.rmtree(next((tmp_path / "inaturalist" / folder).iterdir()))
+    with pytest.raises(Problem, match="has not the layout of train_mini.tar.gz|1 classes are there, of 2"):
+        datasets.read("inaturalist", tmp_path, 8)
 
 
 # --- ImageNet -----------------------------------------------------------------------------------------------------

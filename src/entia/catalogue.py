@@ -205,6 +205,24 @@ IMAGENET100 = DataSet(
     files={"imagenet": None},
     archive=(ILSVRC, ""),
 )  # fmt: skip
+INATURALIST = DataSet(
+    train=500_000, test=100_000, classes=10_000, channels=3, side=224,
+    version="2021, mini",
+    source="https://github.com/visipedia/inat_comp/tree/master/2021",
+    licence="not looked up", accessed="2026-11-29",
+    files={"inaturalist": None},
+    archive=("train_mini.tar.gz and val.tar.gz (into inaturalist/)", ""),
+)  # fmt: skip
+CARS = DataSet(
+    train=8_144, test=8_041, classes=196, channels=3, side=224,
+    version="2013",
+    source="https://ai.stanford.edu/~jkrause/cars/car_dataset.html (gone; copies are elsewhere)",
+    licence="not looked up", accessed="2026-11-29",
+    files={"stanford_cars": None},
+    archive=(
+        "cars_train.tgz, cars_test.tgz, car_devkit.tgz and cars_test_annos_withlabels.mat (into stanford_cars/)", "",
+    ),
+)  # fmt: skip
 
 DATASETS = {
     "mnist5k": MNIST5K,
@@ -225,13 +243,17 @@ DATASETS = {
     "cub200": CUB200,
     "imagenet1k": IMAGENET1K,
     "imagenet100": IMAGENET100,
+    "inaturalist": INATURALIST,
+    "cars": CARS,
 }
 """By what `subset.dataset` calls them."""
 UNLABELLED = {"stl10": 100_000}
 """Images without a class that a data set has beside its `train`. Not in the rows, all of which would change with it."""
 DOWNLOADED = ("cifar10", "cifar100", "stl10", "food101", "aircraft", "dtd", "pets", "flowers102")
 """What a reader downloads, by torchvision, where it is not there."""
-ANY_SIDE = ("food101", "aircraft", "dtd", "pets", "flowers102", "cub200", "imagenet1k", "imagenet100")
+ANY_SIDE = (
+    "food101", "aircraft", "dtd", "pets", "flowers102", "cub200", "imagenet1k", "imagenet100", "inaturalist", "cars",
+)  # fmt: skip
 """Images of many sizes; their row's side is what they are packed at where none is said."""
 FILES = (*ANY_SIDE, "tinyimagenet")
 """Sets of one image a file, which are packed a few at a time; others are read whole."""

@@ -49,8 +49,8 @@ def read(dataset: str, raw: Path, side: int | None = None, room: Room | None = N
         lies in `raw` is used, each file's MD5 checked; where nothing does, torchvision downloads it there.
     pneumoniamnist, pathmnist, dermamnist, bloodmnist: `raw`/NAME.npz in MedMNIST's layout. Its train and val images
         are one training pool, in this order (a subset holds its own validation images out); test is test.
-    food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200, imagenet1k, imagenet100: as `published` says, which
-        downloads some of them.
+    food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200, imagenet1k, imagenet100, inaturalist, cars: as
+        `published` says, which downloads some of them.
     image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path, in three channels.
         Where there are none, `raw`/NAME, split by `splits`. image_folder/NAME:unlabelled: the same without classes, all
         labels -1. `folders` says which files count, and `pictures` what is seen in them.
@@ -82,7 +82,7 @@ def read(dataset: str, raw: Path, side: int | None = None, room: Room | None = N
             return _medmnist(catalogue.BLOODMNIST, raw, side)
         case (
             "food101" | "aircraft" | "dtd" | "pets" | "flowers102" | "tinyimagenet" | "cub200"
-            | "imagenet1k" | "imagenet100"
+            | "imagenet1k" | "imagenet100" | "inaturalist" | "cars"
         ):  # fmt: skip
             from entia.datasets import published
 

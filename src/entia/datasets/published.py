@@ -76,6 +76,10 @@ def _known(dataset: str) -> tuple[DataSet, Layout]:
             return catalogue.IMAGENET1K, imagenet1k
         case "imagenet100":
             return catalogue.IMAGENET100, imagenet100
+        case "inaturalist":
+            return catalogue.INATURALIST, inaturalist
+        case "cars":
+            return catalogue.CARS, cars
         case _:
             raise ValueError(f"dataset: {dataset!r} has no layout")
 
@@ -150,6 +154,16 @@ def flowers102(raw: Path, download: bool) -> Listing:
     return _parts(lambda split: Flowers102(raw, split, download=download), ("train", "val"))
 
 
+def cars(raw: Path, download: bool) -> Listing:
+    """Stanford Cars, by the annotations of its development kit."""
+    from torchvision.datasets import StanfordCars
+
+    _by_hand(download)
+    train, test = (StanfordCars(raw, split) for split in ("train", "test"))
+    trained, tested = ([(path, int(kind)) for path, kind in part._samples] for part in (train, test))
+    return Listing(trained, tested, tuple(train.classes))
+
+
 def _parts(part: Callable[[str], Any], train: Iterable[str], files: str = "_image_files") -> Listing:
     trained = [pair for split in train for pair in _pairs(part(split), files)]
     tested = part("test")
@@ -191,6 +205,18 @@ def cub200(raw: Path, download: bool) -> Listing:
         for part in ("1", "0")
     )
     return Listing(train, test, tuple(classes.values()))
+
+
+def inaturalist(raw: Path, download: bool) -> Listing:
+    """The iNaturalist competition's of 2021: train_mini and val, a folder a species; or as torchvision calls them."""
+    _by_hand(download)
+    root = raw / "inaturalist"
+    train, test = (
+        next((root / name for name in names if (root / name).exists()), root / names[0])
+        for names in (("train_mini", "2021_train_mini"), ("val", "2021_valid"))
+    )
+    classes = _kinds(train)
+    return Listing(_by_class(train, classes), _by_class(test, classes), tuple(classes))
 
 
 def imagenet1k(raw: Path, download: bool) -> Listing:
@@ -264,4 +290,4 @@ def _by_class(folder: Path, classes: Iterable[str]) -> Labelled:
 
 def _by_hand(download: bool) -> None:
     if download:
-        raise RuntimeError("entia does not download it: its terms or its host ask that you do")
+        raise RuntimeError("entia does not download it: its terms, its host or its size ask that you do")
