@@ -348,7 +348,7 @@ def _whole(found: folders.Folder) -> Raw:
     )
     whole = [digest for (_, digest), is_lost in zip(found.digests, lost, strict=True) if not is_lost]
     copied = splits.copies(whole, int((~lost[: found.trained]).sum()))
-    return Raw(train, test, found.classes, _checksum(found.digests), (*found.notes, *copied))
+    return Raw(train, test, found.classes, _checksum((*found.beside, *found.digests)), (*found.notes, *copied))
 
 
 def _resized(
