@@ -13,9 +13,10 @@ import hashlib
 import io
 import json
 import math
+import mmap
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +39,8 @@ MARK = rb"{\"sha256\": \""
 """What is before a safetensors file's SHA-256: JSON inside JSON."""
 BLOCK = 1 << 20  # bytes read at a time
 ROWS = 4 << 20  # bytes of an array in memory at a time, as it is gone through
+MAPPED = 1 << 30
+"""Bytes from which images are not read into memory: the system keeps as much of the file as it has room for."""
 
 
 def files(data: Path, stage: Stage) -> list[Path]:
@@ -143,13 +146,43 @@ def write_hdf5(target: Path, arrays: Mapping[str, Any], head: Mapping[str, Any])
 
 
 def read_hdf5(source: Path) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays and the header of an HDF5 artefact. Raises `Problem` if it cannot be read whole."""
+    """The arrays and the header of an HDF5 artefact. Raises `Problem` if it cannot be read whole.
+
+    Images of `MAPPED` bytes or more stay in the file, as a `np.memmap` that cannot be written to.
+    """
     places: list[str] = []
     with _hdf5(source) as file:
         file.visit(places.append)
-        arrays = {place: item[()] for place in places if isinstance(item := file[place], h5py.Dataset)}
+        arrays = {place: _held(source, item) for place in places if isinstance(item := file[place], h5py.Dataset)}
         return arrays, json.loads(str(file.attrs["entia"]))
     raise AssertionError
+
+
+def _held(source: Path, item: h5py.Dataset) -> np.ndarray:
+    place = item.id.get_offset()
+    if place is None or item.nbytes < MAPPED or not str(item.name).endswith("/pixels"):
+        return item[()]
+    return np.memmap(source, item.dtype, "r", place, item.shape)
+
+
+def ahead(array: np.ndarray) -> Callable[[Iterable[int]], None] | None:
+    """Asks the system to read rows of an array that is in a file, and waits for none; None of one in memory.
+
+    Rows are then read side by side, and without what lies around them.
+    """
+    if not isinstance(array, np.memmap):
+        return None
+    with Path(str(array.filename)).open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    first, size = array.offset, array[0].nbytes
+
+    def ask(rows: Iterable[int]) -> None:
+        for row in rows:
+            start = first + row * size
+            within = start % mmap.PAGESIZE  # where it begins in its page, as the system asks for whole ones
+            mapped.madvise(mmap.MADV_WILLNEED, start - within, within + size)
+
+    return ask
 
 
 @contextlib.contextmanager
