@@ -76,7 +76,7 @@ def mapped(source: Path, asks: bool) -> Data:
         place, shape = held.id.get_offset(), held.shape  # pyright: ignore[reportAttributeAccessIssue]
     pixels = np.memmap(source, np.uint8, "r", place, shape)
     return Data(
-        stages._tensor(pixels), torch.arange(len(pixels)), ahead=store.ahead(pixels) if asks else lambda rows: None
+        stages._tensor(pixels), torch.arange(len(pixels)), ahead=feeding.ahead(pixels) if asks else lambda rows: None
     )
 
 

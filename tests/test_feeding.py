@@ -34,7 +34,7 @@ def file(tmp_path):
 
 def data(pixels: np.ndarray) -> Data:
     index = torch.arange(len(pixels))
-    return Data(stages._tensor(pixels), index, ahead=store.ahead(pixels))
+    return Data(stages._tensor(pixels), index, ahead=feeding.ahead(pixels))
 
 
 def test_large_images_stay_in_their_file_and_all_else_is_read(file, monkeypatch):
@@ -64,7 +64,7 @@ def test_the_system_is_asked_for_whole_pages_that_hold_the_wanted_rows_and_littl
             return super().madvise(option, start, length)
 
     monkeypatch.setattr(mmap, "mmap", Watched)
-    store.ahead(held)([7, 0, 89])
+    feeding.ahead(held)([7, 0, 89])
     for row, (option, start, length) in zip([7, 0, 89], asked, strict=True):
         assert option == mmap.MADV_WILLNEED and start % mmap.PAGESIZE == 0
         assert pixels[row].tobytes() in whole[start : start + length]
@@ -72,7 +72,7 @@ def test_the_system_is_asked_for_whole_pages_that_hold_the_wanted_rows_and_littl
 
 
 def test_nothing_is_asked_of_the_system_for_images_in_memory(file):
-    assert store.ahead(store.read_hdf5(file)[0]["train/pixels"]) is None
+    assert feeding.ahead(store.read_hdf5(file)[0]["train/pixels"]) is None
 
 
 @given(st.integers(1, 40), st.integers(1, 45), st.integers(1, 3), st.randoms())
@@ -107,8 +107,8 @@ def test_a_cell_of_images_in_a_file_ends_with_the_bytes_of_one_in_memory(tmp_pat
     )
     embed = Embed(pretrain=stage, on=subset)
     stages.subset(subset)
-    made, asked, ahead = [], [], store.ahead
-    monkeypatch.setattr(store, "ahead", lambda pixels: asked.append(isinstance(pixels, np.memmap)) or ahead(pixels))
+    made, asked, ahead = [], [], feeding.ahead
+    monkeypatch.setattr(feeding, "ahead", lambda pixels: asked.append(isinstance(pixels, np.memmap)) or ahead(pixels))
     for least in (1 << 30, 1):
         monkeypatch.setattr(store, "MAPPED", least)
         stages.pretrain(stage)
@@ -130,7 +130,7 @@ store.MAPPED = int(sys.argv[2])
 data_kib = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData"))
 resource.setrlimit(resource.RLIMIT_DATA, (data_kib * 1024 + int(sys.argv[3]),) * 2)
 pixels = store.read_hdf5(Path(sys.argv[1]))[0]["train/pixels"]
-data = feeding.Data(stages._tensor(pixels), torch.arange(len(pixels)), ahead=store.ahead(pixels))
+data = feeding.Data(stages._tensor(pixels), torch.arange(len(pixels)), ahead=feeding.ahead(pixels))
 total = sum(int(batch.sum()) for _, batch in feeding.batches(data, torch.randperm(len(pixels)), 256, Processes().share))
 print(total)
 """

@@ -1,9 +1,12 @@
 """Images to the steps that train on them, from where they lie: on the device, in memory, or in a file."""
 
+import mmap
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
@@ -37,6 +40,26 @@ def is_resident(size: int, device: torch.device) -> bool:
     The network needs the most of it.
     """
     return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 4
+
+
+def ahead(array: np.ndarray) -> Callable[[Iterable[int]], None] | None:
+    """Asks the system to read rows of an array that is in a file, and waits for none; None of one in memory.
+
+    Rows are then read side by side, and without what lies around them.
+    """
+    if not isinstance(array, np.memmap):
+        return None
+    with Path(str(array.filename)).open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    first, size = array.offset, array[0].nbytes
+
+    def ask(rows: Iterable[int]) -> None:
+        for row in rows:
+            start = first + row * size
+            within = start % mmap.PAGESIZE  # where it begins in its page, as the system asks for whole ones
+            mapped.madvise(mmap.MADV_WILLNEED, start - within, within + size)
+
+    return ask
 
 
 def batches(data: Data, order: Rows, size: int, share: Callable[[int], slice]) -> Iterator[tuple[Rows, Pixels]]:

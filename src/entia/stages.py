@@ -212,7 +212,7 @@ def _images(arrays: "store.Arrays", part: str, device: "torch.device") -> "feedi
         _tensor(pixels).to(device if is_resident else "cpu"),
         _tensor(index).to(device),
         _tensor(label).to(device),
-        None if is_resident and device.type == "cuda" else store.ahead(pixels),
+        None if is_resident and device.type == "cuda" else feeding.ahead(pixels),
     )
 
 

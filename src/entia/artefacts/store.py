@@ -13,10 +13,9 @@ import hashlib
 import io
 import json
 import math
-import mmap
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -163,26 +162,6 @@ def _held(source: Path, item: h5py.Dataset) -> np.ndarray:
     if place is None or item.nbytes < MAPPED or not str(item.name).endswith("/pixels"):
         return item[()]
     return np.memmap(source, item.dtype, "r", place, item.shape)
-
-
-def ahead(array: np.ndarray) -> Callable[[Iterable[int]], None] | None:
-    """Asks the system to read rows of an array that is in a file, and waits for none; None of one in memory.
-
-    Rows are then read side by side, and without what lies around them.
-    """
-    if not isinstance(array, np.memmap):
-        return None
-    with Path(str(array.filename)).open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    first, size = array.offset, array[0].nbytes
-
-    def ask(rows: Iterable[int]) -> None:
-        for row in rows:
-            start = first + row * size
-            within = start % mmap.PAGESIZE  # where it begins in its page, as the system asks for whole ones
-            mapped.madvise(mmap.MADV_WILLNEED, start - within, within + size)
-
-    return ask
 
 
 @contextlib.contextmanager
