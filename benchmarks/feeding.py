@@ -22,13 +22,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
 import torch
 from cells import cells
-from side_by_side import processor, spread, write
+from side_by_side import processor, room, spread, write
 
 from entia import feeding, pretrain, stages
 from entia.artefacts import store
@@ -157,7 +156,7 @@ def training(source: Path, rounds: int) -> Iterator[dict[str, object]]:
 
 def main() -> None:
     images, rounds, *_ = [*map(int, sys.argv[1:]), *(700_000, 3)[len(sys.argv) - 1 :]]
-    with TemporaryDirectory(dir=Path.cwd()) as folder:
+    with room() as folder:
         source = Path(folder) / "images.h5"
         head = store.header(Subset(dataset="image_folder/random", side=SIDE), "")
         store.write_hdf5(source, {PLACE: Random(images)}, head)
