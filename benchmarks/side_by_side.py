@@ -1,4 +1,4 @@
-"""What the benchmarks share: turns taken in one process, room on disk, the processor's name, a csv under reports/benchmarks/."""
+"""What the benchmarks share: turns in one process, room on disk, the processor's name, a csv in reports/benchmarks/."""
 
 import csv
 import platform
