@@ -66,6 +66,7 @@ def subset(stage: Subset, look: Callable[[feasible.Held], None] = lambda held: N
 
 def _pack(stage: Subset, look: Callable[[feasible.Held], None], scratch: Path) -> None:
     from entia import datasets
+    from entia.datasets import likeness
 
     by = json.dumps([provenance.stage_code("subset", stage), provenance.versions()])
     with bars.Packing(naming.label(stage)) as tell:
@@ -89,6 +90,8 @@ def _pack(stage: Subset, look: Callable[[feasible.Held], None], scratch: Path) -
     store.write_hdf5(store.path(DATA, stage), arrays, head)
     counts = ", ".join(f"{len(getattr(parts, part))} {part}" for part in ("train", "validation", "test"))
     streams.say(f"{naming.label(stage)}: {counts} images, of {parts.said}")
+    if again := likeness.notice(stage, parts):
+        streams.say(again)
 
 
 def pretrain(stage: Pretrain, count: int = 1) -> None:

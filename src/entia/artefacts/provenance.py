@@ -28,7 +28,7 @@ BESIDE = (
     "artefacts", "forecast", "running", "system", "planning.reading", "planning.mistakes", "planning.layering",
     "planning.like", "planning.blocks", "planning.reports", "planning.feasible", "plan", "reports.files",
     "reports.record", "cli", "commands", "job", "stages", "sizes", "naming.label", "config.features",
-    "feeding.ahead", "feeding.is_resident",
+    "feeding.ahead", "feeding.is_resident", "datasets.likeness",
 )  # fmt: skip
 """Folders, modules and definitions that read, write, name and place, and touch no number."""
 KEYED = ("config", "fields", "methods", "probes")
