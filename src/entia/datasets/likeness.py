@@ -37,18 +37,16 @@ def seen_again(test: Pixels, *others: Pixels) -> int:
     Each image is averaged over channels and to 16 × 16 means. Two are alike whose means differ by less than `SAME`,
     as the root of the mean square. What was cut, turned or made brighter is not found.
     """
-    known = np.concatenate(
-        [np.empty((0, SIDE**2), np.float32), *(small for other in others for small in _small(other))]
-    )
-    if not len(known):
-        return 0
-    lengths = np.square(known).sum(1)
-    return sum(int((_nearest(part, known, lengths) < SAME).sum()) for part in _small(test))
+    known = [small for other in others for small in _small(other)]
+    return sum(int((_nearest(part, known) < SAME).sum()) for part in _small(test))
 
 
-def _nearest(part: Small, known: Small, lengths: Float[np.ndarray, "_"]) -> Float[np.ndarray, "_"]:
-    squares = (lengths - 2 * part @ known.T).min(1) + np.square(part).sum(1)
-    return np.sqrt(np.maximum(squares, 0) / SIDE**2)
+def _nearest(part: Small, known: list[Small]) -> Float[np.ndarray, "_"]:
+    """Each row's root mean square difference from the row that is nearest to it."""
+    least = np.full(len(part), np.inf, np.float32)
+    for some in known:  # block by block: all differences at once would take more than the images
+        least = np.minimum(least, (np.square(some).sum(1) - 2 * part @ some.T).min(1))
+    return np.sqrt(np.maximum(least + np.square(part).sum(1), 0)) / SIDE
 
 
 def _small(pixels: Pixels) -> Iterator[Small]:
