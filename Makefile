@@ -39,7 +39,7 @@ format: .venv/ready  ## format all code
 	@$(RUN) snakefmt Snakefile workflow
 
 benchmarks: .venv/ready  ## speed beside peers, on this machine: about half an hour (into reports/benchmarks/)
-	@for each in losses views step training readout startup sharing ratios; do \
+	@for each in losses views step training feeding readout startup sharing ratios; do \
 	  echo "$$each:"; $(RUN) python benchmarks/$$each.py || exit 1; done
 
 plan: .venv/ready  ## which cells each table and figure needs, and how many are done

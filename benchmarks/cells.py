@@ -9,7 +9,7 @@ import torch
 import yaml
 from side_by_side import ROOT
 
-from entia import datasets, pretrain
+from entia import datasets, feeding
 from entia.config import Augmentation, Encoder, Optimizer, Pretrain, Projector, Subset
 from entia.methods import BarlowTwins
 
@@ -20,7 +20,7 @@ class Cell(NamedTuple):
     """A config with its images."""
 
     config: Pretrain
-    data: pretrain.Data
+    data: feeding.Data
 
 
 def cells(
@@ -43,14 +43,14 @@ def cells(
         pixels = torch.from_numpy(raw.train.pixels[chosen][:images])
         for width in widths:
             for count in views:
-                yield Cell(_config(dataset, width, count, epochs), pretrain.Data(pixels, torch.arange(len(pixels))))
+                yield Cell(_config(dataset, width, count, epochs), feeding.Data(pixels, torch.arange(len(pixels))))
 
 
 def on_gpu(cell: Cell) -> Cell:
     """The same with ResNet-18 in bfloat16, batch 256, its images on the GPU."""
     config = msgspec.structs.replace(cell.config, encoder=Encoder(), precision="bfloat16", batch=256)
     data = cell.data
-    return Cell(config, pretrain.Data(data.pixels.to("cuda"), data.index.to("cuda")))
+    return Cell(config, feeding.Data(data.pixels.to("cuda"), data.index.to("cuda")))
 
 
 def policy(dataset: str, params: Path = ROOT / "params.yaml") -> Augmentation:

@@ -26,7 +26,7 @@ import torch
 from cells import Cell, policy
 from side_by_side import processor, write
 
-from entia import pretrain, views
+from entia import feeding, pretrain, views
 from entia.config import Crops, Encoder, Optimizer, Pretrain, Projector, Subset
 from entia.methods import BYOL, BarlowTwins, Diet, Method, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
 
@@ -84,10 +84,10 @@ def images(count: int) -> torch.Tensor:
     return (255 * torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bilinear")).to(torch.uint8)
 
 
-def data(count: int, device: torch.device) -> pretrain.Data:
+def data(count: int, device: torch.device) -> feeding.Data:
     """These images on a device, with made-up labels."""
     index = torch.arange(count)
-    return pretrain.Data(images(count).to(device), index.to(device), (index % 10).to(device))
+    return feeding.Data(images(count).to(device), index.to(device), (index % 10).to(device))
 
 
 def now() -> float:
@@ -185,7 +185,7 @@ def rates() -> Found:
             yield from rate(f"{name}, {'compiled' if compiled else 'eager'}", cell(**(BIG | fields)), of, compiled)
 
 
-def rate(name: str, config: Pretrain, of: pretrain.Data, compiled: bool) -> Found:
+def rate(name: str, config: Pretrain, of: feeding.Data, compiled: bool) -> Found:
     run = pretrain._Run(config, of, None)
     run.model.train()
     if compiled:

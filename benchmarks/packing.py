@@ -21,9 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
-from side_by_side import processor, spread, write
+from side_by_side import processor, room, spread, write
 
 BATCH, WORKERS = 256, 2
 COUNTS = (1_000, 10_000)
@@ -38,7 +37,7 @@ def packing(root: Path, side: int) -> Callable[[], int]:
     held: list[Held] = []
 
     def run() -> int:
-        with TemporaryDirectory(dir=Path.cwd()) as folder:
+        with room() as folder:
             stages.DATA = Path(folder)
             (stages.DATA / "raw").mkdir()
             (stages.DATA / "raw" / "images").symlink_to(root.resolve())
@@ -106,7 +105,7 @@ def peaks(root: Path, side: int) -> dict[str, object]:
 
 def packed(root: Path, files: list[Path], side: int) -> dict[str, float]:
     """What packing these files takes."""
-    with TemporaryDirectory(dir=Path.cwd()) as folder:
+    with room() as folder:
         for path in files:
             link = Path(folder) / path.relative_to(root)
             link.parent.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,11 @@ def readout(slow: str, fast: str) -> Callable[[pd.DataFrame], float]:
     return lambda table: table.set_index("method").seconds[slow] / table.set_index("method").seconds[fast]
 
 
+def feeding(table: pd.DataFrame) -> float:
+    rates = table.set_index("what").images_per_second
+    return rates["reading: entia"] / rates["reading: DataLoader, 2 workers, h5py"]
+
+
 PLAIN = "lightly, torchvision, DataLoader"
 FASTER = "faster of lightly, stable-pretraining"
 TARGETS = (
@@ -53,6 +58,7 @@ TARGETS = (
     Target("a whole training, digits, 2 views", PLAIN, 3, "training", training("mnist5k", 2)),
     Target("a whole training, digits, 4 views", PLAIN, 3, "training", training("mnist5k", 4)),
     Target("a whole training, CIFAR-10, 2 views", PLAIN, 3, "training", training("cifar10", 2)),
+    Target("reading images from their file", "DataLoader, 2 workers, h5py", 1, "feeding", feeding),
     Target(
         "ridge readout, 7 penalties", "the papers' Adam protocol", 20, "readout",
         readout("adam, the papers' protocol", "ridge, 7 penalties"),

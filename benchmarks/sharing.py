@@ -23,13 +23,13 @@ MOST = 64
 
 def child(kind: str, cpu: bool) -> None:
     """Warms up, says so, waits to be told, and trains for `SECONDS`; prints its view-images a second and its MiB."""
-    from entia import pretrain
+    from entia import feeding
 
     torch.set_num_threads(1)
     cell = next(cells(images=4_000, epochs=10_000))
     if not cpu:
         config = cell.config if kind == "laptop" else on_gpu(cell).config
-        data = pretrain.Data(cell.data.pixels.to("cuda"), cell.data.index.to("cuda"))
+        data = feeding.Data(cell.data.pixels.to("cuda"), cell.data.index.to("cuda"))
         cell = cell._replace(config=config, data=data)
     epochs = pretrain.pretrain(*cell)
     next(epochs)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: turns taken in one process, the processor's name, a csv under reports/benchmarks/."""
+"""What the benchmarks share: turns in one process, room on disk, the processor's name, a csv in reports/benchmarks/."""
 
 import csv
 import platform
@@ -6,9 +6,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "reports" / "benchmarks"
+
+
+def room() -> TemporaryDirectory[str]:
+    """A folder on the repository's disk, gone at the end; git ignores what a killed benchmark leaves of it."""
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    return TemporaryDirectory(dir=REPORTS)
 
 
 def take_turns(

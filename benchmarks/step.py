@@ -56,7 +56,7 @@ def parts(cell: Cell) -> dict[str, Callable[[], object]]:
         run.updates.step(0.0)
 
     return {
-        "step": lambda: run.step(run.pixels(row.cpu(), row), row, 1, 0),
+        "step": lambda: run.step(run.data.pixels[row], row, 1, 0),
         "encoder": partial(backward, run.model.encoder, pixels),
         "views": lambda: views.augment(
             data.pixels[row], data.index[row], config.views, config.augmentation, 0, epoch

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from entia import embed, methods, pretrain, results
+from entia import embed, feeding, methods, pretrain, results
 from entia.config import Augmentation, Embed, Encoder, Optimizer, Pretrain, Projector, Readout, Subset
 from entia.methods import Diet, SimCLR, Untrained
 from entia.planning import baselines
@@ -80,7 +80,7 @@ def pixels(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (count, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def started(cell: Pretrain, data: pretrain.Data) -> dict[str, torch.Tensor]:
+def started(cell: Pretrain, data: feeding.Data) -> dict[str, torch.Tensor]:
     (progress,) = pretrain.pretrain(cell, data)
     return progress.weights()
 
@@ -94,7 +94,7 @@ def untrained(**fields) -> Pretrain:
 
 def test_an_untrained_encoders_weights_are_those_that_training_starts_from():
     config_ = replace(untrained(), batch=32)
-    data = pretrain.Data(pixels(64), torch.arange(64))
+    data = feeding.Data(pixels(64), torch.arange(64))
     weights = started(config_, data)
     start = pretrain._Run(replace(CELL, subset=Subset(dataset="mnist5k")), data, None).weights()
     assert set(weights) == set(start)
@@ -105,7 +105,7 @@ def test_an_untrained_encoders_weights_are_those_that_training_starts_from():
 
 def test_its_batch_norm_has_the_mean_and_variance_of_all_training_images():
     config_ = replace(untrained(), batch=32)
-    weights = started(config_, pretrain.Data(pixels(96), torch.arange(96)))
+    weights = started(config_, feeding.Data(pixels(96), torch.arange(96)))
     clean = (pixels(96).double() - 33.4) / 78.7
     maps = torch.nn.functional.conv2d(clean, weights["0.weight"].double(), padding=1)
     assert torch.allclose(weights["1.running_mean"].double(), maps.mean((0, 2, 3)), atol=1e-4)
@@ -113,13 +113,13 @@ def test_its_batch_norm_has_the_mean_and_variance_of_all_training_images():
 
 
 def test_fewer_images_than_a_batch_set_its_statistics_too():
-    weights = started(untrained(), pretrain.Data(pixels(9), torch.arange(9)))
+    weights = started(untrained(), feeding.Data(pixels(9), torch.arange(9)))
     assert weights["1.num_batches_tracked"] == 1
 
 
 def test_raw_pixels_are_the_normalised_images_averaged_down():
     (stage, *_) = (found.embed for arm, found in baselines.of(read(CELL)) if arm == baselines.PIXELS)
-    weights = started(stage.pretrain, pretrain.Data(pixels(9), torch.arange(9)))
+    weights = started(stage.pretrain, feeding.Data(pixels(9), torch.arange(9)))
     found = embed.embed(stage, weights, pixels(5, 1), torch.arange(5))
     blocks = pixels(5, 1).double().numpy().reshape(5, 8, 2, 8, 2).mean((2, 4)).reshape(5, 64)
     assert np.allclose(found.numpy(), (blocks - 33.4) / 78.7, atol=1e-5)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_config import cell
 
-from entia import datasets, plan, pretrain, stages
+from entia import datasets, feeding, plan, pretrain, stages
 from entia.artefacts import packed, store
 from entia.config import Augmentation, Encoder, Optimizer, Projector, Subset
 from entia.fields import Problem
@@ -132,7 +132,7 @@ ALONE = [
 def test_a_last_batch_of_one_image_is_refused_where_it_could_not_be_trained_on_and_nowhere_else(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (5, 1, 16, 16), dtype=torch.uint8, generator=generator)
-    data = pretrain.Data(pixels, torch.arange(5), torch.arange(5) % 2)
+    data = feeding.Data(pixels, torch.arange(5), torch.arange(5) % 2)
     seen = set()
     for method, views, norm, depth, size in ALONE:
         config = cell(

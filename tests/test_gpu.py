@@ -15,7 +15,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from entia import devices, embed, nets, pretrain, views
+from entia import devices, embed, feeding, nets, pretrain, views
 from entia.config import Augmentation, Crops, Embed, Encoder, Optimizer, Pretrain, Projector, Subset
 from entia.fields import Problem
 from entia.losses import Batch, instance, momentum
@@ -51,10 +51,10 @@ every_cell = pytest.mark.parametrize("config", CELLS.values(), ids=CELLS)
 """All methods, optimisers and forms of the loss."""
 
 
-def images(device: str, count: int = 64) -> pretrain.Data:
+def images(device: str, count: int = 64) -> feeding.Data:
     pixels = torch.arange(count * 3 * 16 * 16).remainder(251).to(torch.uint8).view(count, 3, 16, 16)
     index = torch.arange(count, device=device)
-    return pretrain.Data(pixels.to(device), index, index % 4)
+    return feeding.Data(pixels.to(device), index, index % 4)
 
 
 class NoWaiting(TorchDispatchMode):

@@ -17,10 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from entia import embed, losses, nets, pretrain
 from entia.config import Augmentation, Embed, Encoder, Optimizer, Pretrain, Projector, Subset
+from entia.feeding import Data
 from entia.losses import Batch, Setting, instance
 from entia.losses.instance import AdamW, Rows
 from entia.methods import Diet, SDiet, Supervised
-from entia.pretrain import Data
 from entia.theory import linear_model
 
 STILL = Augmentation(

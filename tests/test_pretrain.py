@@ -13,10 +13,10 @@ from test_config import cell
 
 from entia import config, devices, embed, nets, pretrain
 from entia.config import Augmentation, Crops, Embed, Encoder, Optimizer, Pretrain, Projector, Subset
+from entia.feeding import Data
 from entia.fields import Problem
 from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
 from entia.optim import learning_rate
-from entia.pretrain import Data
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +118,15 @@ def test_a_resumed_run_ends_with_the_bytes_of_an_uninterrupted_one(name, stop, d
     assert same(whole[-1].weights, rest[-1].weights) and same(whole[-1].state, rest[-1].state)
 
 
-def test_images_left_on_the_host_give_the_bytes_of_images_on_the_device(data, monkeypatch):
-    # Without a GPU there is no memory to pin and no copy to make; which rows are taken, and when, is the same code.
-    taken = []
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda pixels: taken.append(len(pixels)) or pixels)
-    config = small(drop_last=False, batch=40)
-    held, sent = (pretrain._Run(config, data, None) for _ in range(2))
-    sent.resident = False
+def test_images_that_are_fetched_give_the_bytes_of_images_at_hand(data):
+    config, asked = small(drop_last=False, batch=40), []
+    held = pretrain._Run(config, data, None)
+    sent = pretrain._Run(config, replace(data, ahead=lambda rows: asked.append(list(rows))), None)
     for epoch in (1, 2):
         assert held.epoch(epoch)["loss"] == sent.epoch(epoch)["loss"]
-    assert same(held.state(), sent.state()) and taken == [40, 40, 16] * 2
+    assert same(held.state(), sent.state())
+    orders = [held.order(epoch).tolist() for epoch in (1, 2)]
+    assert asked == [order[start : start + 40] for order in orders for start in (0, 40, 80)]
 
 
 # --- warming up, and compiling ------------------------------------------------------------------------------------
@@ -211,13 +210,13 @@ def test_a_cpu_and_a_machine_without_a_compiler_for_c_compile_nothing(monkeypatc
 COMPILED = """
 import msgspec, torch
 from torch._dynamo.utils import counters
-from entia import pretrain
+from entia import feeding, pretrain
 from entia.config import *
 from entia.methods import *
 
 torch.set_num_threads(1)
 pixels = torch.randint(0, 256, (56, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-data = pretrain.Data(pixels, torch.arange(56) * 3, torch.arange(56) % 4)
+data = feeding.Data(pixels, torch.arange(56) * 3, torch.arange(56) % 4)
 for config, seeds in CASES:
     for seed in range(seeds):
         config = msgspec.structs.replace(config, seed=seed)

@@ -22,9 +22,9 @@ from torch import distributed, nn
 from entia import pretrain, processes, stages
 from entia.artefacts import store
 from entia.config import Crops, Encoder, Optimizer, Pretrain, Projector, Subset
+from entia.feeding import Data
 from entia.fields import Problem
 from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
-from entia.pretrain import Data
 from entia.processes import Processes
 from entia.system import machines
 from entia.system import together as together_
@@ -97,6 +97,11 @@ class Step:
     running: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
+def own(run: pretrain._Run, rows: torch.Tensor) -> torch.Tensor:
+    """The images of a batch's rows that are a process's."""
+    return run.data.pixels[rows[run.among.share(len(rows))]]
+
+
 def step_of(config: Pretrain, number: int, among: Processes) -> Step:
     """The first epoch's step of that number, without those before it."""
     run = pretrain._Run(config, images(), images(), among)
@@ -112,7 +117,7 @@ def step_of(config: Pretrain, number: int, among: Processes) -> Step:
     run.updates.step = take  # pyright: ignore[reportAttributeAccessIssue]
     run.model.train()
     rows = run.order(1)[number * config.batch : (number + 1) * config.batch]
-    terms = run.step(run.pixels(rows, rows), rows, 1, number)
+    terms = run.step(own(run, rows), rows, 1, number)
     state = run.tensors()
     head = {name: state[name] for name in ("objective/first", "objective/keys") if name in state}
     running = {name: held for name, held in state.items() if "running" in name or "tracked" in name}
@@ -183,7 +188,7 @@ FAULTS: dict[str, Callable[[Processes], Step]] = {
 def views_of(among: Processes) -> torch.Tensor:
     run = pretrain._Run(small(), images(), images(), among)
     rows = run.order(2)[:24]
-    return run.draw(run.pixels(rows, rows), run.data.index[rows[among.share(24)]], 2)[0]
+    return run.draw(own(run, rows), run.data.index[rows[among.share(24)]], 2)[0]
 
 
 def everything(rank: int, count: int, place: str) -> dict[str, Any]:

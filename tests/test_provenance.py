@@ -12,7 +12,7 @@ import torch
 from conftest import ROOT
 from test_config import cell
 
-from entia import config, datasets, embed, plan, pretrain, readout, spectrum, stages
+from entia import config, datasets, embed, feeding, plan, pretrain, readout, spectrum, stages
 from entia.artefacts import provenance, store
 from entia.config import Embed, Encoder, Optimizer, Pretrain, Projector, Readout, Stage, Subset
 from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, SimCLR, SpectralContrastive, Supervised, VICReg
@@ -262,10 +262,10 @@ def covered(stage: str, of: Stage) -> set[provenance.Place]:
     return provenance.definitions(*provenance.ENTRIES[stage], chosen=provenance._held(of))
 
 
-def images(count: int = 32, side: int = 8, channels: int = 3) -> pretrain.Data:
+def images(count: int = 32, side: int = 8, channels: int = 3) -> feeding.Data:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, channels, side, side), generator=generator, dtype=torch.uint8)
-    return pretrain.Data(pixels, torch.arange(count), torch.arange(count) % 4)
+    return feeding.Data(pixels, torch.arange(count), torch.arange(count) % 4)
 
 
 def trained(of: Pretrain) -> dict[str, torch.Tensor]:
@@ -336,7 +336,7 @@ def test_the_entries_of_a_stage_are_what_the_command_uses():
     modules = {entry.split(".")[0] for entries in provenance.ENTRIES.values() for entry in entries}
     stages = {
         "subset": ("_pack",),
-        "pretrain": ("_train", "_measured"),
+        "pretrain": ("_train", "_images", "_measured"),
         "embed": ("embed", "_measured"),
         "readout": ("readout", "_features"),
     }

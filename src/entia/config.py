@@ -12,18 +12,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from msgspec import Meta
 
 from entia import catalogue
-from entia.fields import (
-    Config,
-    Count,
-    Held,
-    NonNegative,
-    Positive,
-    Probability,
-    Seed,
-    Share,
-    Whole,
-    tag,
-)
+from entia.fields import Config, Count, Held, NonNegative, Positive, Probability, Seed, Share, Whole, tag
 from entia.methods import BYOL, ONE_VIEW, Method, MoCo, SDiet, Supervised
 from entia.probes import Probe, Spectrum
 

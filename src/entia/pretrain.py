@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from entia import devices, losses, nets, optim, views
 from entia.config import Pretrain, all_views
+from entia.feeding import Data, batches, is_resident
 from entia.fields import Problem
 from entia.methods import Untrained
 from entia.naming import label
@@ -31,18 +32,6 @@ _PROBE, _NOISE, _CROPS = 4, 5, 6  # random streams: the probe's start, dropout, 
 
 TRIED: Final = 3
 """Eager steps that are timed, after one that warms up, to tell whether compiling pays."""
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """Images sorted by index."""
-
-    pixels: UInt8[Tensor, "datum channel height width"]
-    """On the device that trains; or on the host, whence each batch is copied while the device works on the last."""
-    index: Int64[Tensor, "datum"]
-    """On the device that trains, as `label`."""
-    label: Int64[Tensor, "datum"] | None = None
-    """Seen by supervised training and by the online probe alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,14 +140,6 @@ class _Untrained:
         return {}
 
 
-def is_resident(size: int, device: torch.device) -> bool:
-    """Whether images of `size` bytes are held on the device: all but those above a quarter of a GPU's free memory.
-
-    The network needs the most of it.
-    """
-    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 4
-
-
 class _Run:
     """Everything that changes while a cell trains."""
 
@@ -190,7 +171,6 @@ class _Run:
                 self.device
             )
         self.updates = optim.Updates(config.optimizer, [_group(part) for part in self.parts.values()])
-        self.resident = data.pixels.device == self.device
         self.augment = views.augment
         # Tensors, or torch.compile would compile again for each seed.
         self.seeds = [torch.full((), seed, device=self.device) for seed in _view_seeds(config)]
@@ -231,12 +211,11 @@ class _Run:
 
     def trial(self, epoch: int, count: int) -> float:
         """The seconds of `count` steps on an epoch's first images."""
-        order = self.order(epoch)[: self.config.batch]
-        rows, start = order.to(self.device), self.waited()
+        order, start = self.order(epoch)[: self.config.batch], self.waited()
         self.model.train()
         with nets.seeded(0, self.device):
-            for _ in range(count):
-                self.step(self.pixels(order, rows), rows, epoch, 0)
+            for row, pixels in batches(self.data, order.repeat(count), len(order), self.among.share):
+                self.step(pixels, row, epoch, 0)
         return self.waited() - start
 
     def order(self, epoch: int) -> Int64[Tensor, "datum"]:
@@ -246,7 +225,7 @@ class _Run:
     def epoch(self, epoch: int) -> Row:
         config, self.at = self.config, epoch
         order = self.order(epoch)
-        rows = order.to(self.device)
+        taken = order[: self.steps * config.batch]
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         totals: dict[str, Tensor] = {}
@@ -257,42 +236,30 @@ class _Run:
         start, worked = time.perf_counter(), time.process_time()
         self.model.train()
         with nets.seeded(self.noise(epoch), self.device):
-            for step in range(self.steps):
-                part = slice(step * config.batch, (step + 1) * config.batch)
-                with self.whole_alone(len(rows[part])):
-                    terms = self.step(self.pixels(order[part], rows[part]), rows[part], epoch, step)
+            for step, (row, pixels) in enumerate(batches(self.data, taken, config.batch, self.among.share)):
+                with self.whole_alone(len(row)):
+                    terms = self.step(pixels, row, epoch, step)
                 for name, term in terms.items():
                     totals[name] = totals.get(name, 0) + term
                 # remembered on the device and read once an epoch: asking every step would stop the device every step
                 bad = torch.where((bad < 0) & ~torch.isfinite(terms["loss"]), step, bad)
         self.among.as_first([bad])
-        row: Row = {"epoch": epoch, **{name: float(total) / self.steps for name, total in totals.items()}}
+        log: Row = {"epoch": epoch, **{name: float(total) / self.steps for name, total in totals.items()}}
         # After the reads above, so the device has finished.
-        row["seconds"] = round(time.perf_counter() - start, 4)
-        row["cpu_seconds"] = round(self.among.total(time.process_time() - worked, self.device), 4)
-        row["warmup_seconds"], self.warmup = round(self.warmup, 4), 0.0
-        row["compiled"] = int(bool(self.compiled))
-        row["images"] = len(order)  # that it trains on, whether or not an epoch's whole batches take them all
-        row["view_images"] = min(self.steps * config.batch, len(order)) * all_views(config)
-        row["peak_mib"] = _peak_mib(self.device)
+        log["seconds"] = round(time.perf_counter() - start, 4)
+        log["cpu_seconds"] = round(self.among.total(time.process_time() - worked, self.device), 4)
+        log["warmup_seconds"], self.warmup = round(self.warmup, 4), 0.0
+        log["compiled"] = int(bool(self.compiled))
+        log["images"] = len(order)  # that it trains on, whether or not an epoch's whole batches take them all
+        log["view_images"] = len(taken) * all_views(config)
+        log["peak_mib"] = _peak_mib(self.device)
         if int(bad) >= 0:
-            row["diverged"] = f"epoch {epoch}, step {int(bad) + 1} of {self.steps}: the loss is not finite"
-        return row
+            log["diverged"] = f"epoch {epoch}, step {int(bad) + 1} of {self.steps}: the loss is not finite"
+        return log
 
     def noise(self, epoch: int) -> int:
         """The seed of an epoch's dropout: each process has numbers of its own."""
         return nets.stream(self.config.seed * 1_000_003 + epoch + (self.among.rank << 20), _NOISE)
-
-    def pixels(
-        self, on_host: Int64[Tensor, "batch"], row: Int64[Tensor, "batch"]
-    ) -> UInt8[Tensor, "share channel height width"]:
-        """The images of a batch that are this process's, on its device; `on_host` and `row` are the same rows."""
-        pixels, own = self.data.pixels, self.among.share(len(row))
-        on_host, row = on_host[own], row[own]
-        if self.resident:
-            return pixels[row]
-        # The device is still at the last step, so it waits for neither; torch keeps pinned memory until it is copied.
-        return pixels[on_host].pin_memory().to(self.device, non_blocking=True)
 
     def whole_alone(self, images: int) -> AbstractContextManager[object]:
         """Within it, what is compiled is used for whole batches alone: an epoch's smaller last one would be another."""

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -28,7 +29,7 @@ from entia.system import bars, faults, locks, machines, streams, together
 if TYPE_CHECKING:
     import torch
 
-    from entia import pretrain as training
+    from entia import feeding
     from entia.readout import Features
 
 DATA = Path("data")
@@ -65,6 +66,7 @@ def subset(stage: Subset, look: Callable[[feasible.Held], None] = lambda held: N
 
 def _pack(stage: Subset, look: Callable[[feasible.Held], None], scratch: Path) -> None:
     from entia import datasets
+    from entia.datasets import likeness
 
     by = json.dumps([provenance.stage_code("subset", stage), provenance.versions()])
     with bars.Packing(naming.label(stage)) as tell:
@@ -88,6 +90,8 @@ def _pack(stage: Subset, look: Callable[[feasible.Held], None], scratch: Path) -
     store.write_hdf5(store.path(DATA, stage), arrays, head)
     counts = ", ".join(f"{len(getattr(parts, part))} {part}" for part in ("train", "validation", "test"))
     streams.say(f"{naming.label(stage)}: {counts} images, of {parts.said}")
+    if again := likeness.notice(stage, parts):
+        streams.say(again)
 
 
 def pretrain(stage: Pretrain, count: int = 1) -> None:
@@ -196,20 +200,32 @@ def _train(stage: Pretrain, rank: int = 0, count: int = 1) -> None:
             _finish(stage, saved, rows, head)
 
 
-def _data(stage: Pretrain, device: "torch.device") -> "tuple[tuple[training.Data, training.Data], dict[str, Any]]":
+def _data(stage: Pretrain, device: "torch.device") -> "tuple[tuple[feeding.Data, feeding.Data], dict[str, Any]]":
     """The training and the test images of a cell, where they are trained on, and what their subset says of itself."""
+    arrays, head = check.open_whole(DATA, stage.subset)
+    return (_images(arrays, "train", device), _images(arrays, "test", device)), head
+
+
+def _images(arrays: "store.Arrays", part: str, device: "torch.device") -> "feeding.Data":
+    from entia import feeding
+
+    pixels, index, label = (arrays[f"{part}/{name}"] for name in ("pixels", "index", "label"))
+    is_resident = feeding.is_resident(arrays["train/pixels"].nbytes, device)
+    return feeding.Data(
+        _tensor(pixels).to(device if is_resident else "cpu"),
+        _tensor(index).to(device),
+        _tensor(label).to(device),
+        None if is_resident and device.type == "cuda" else feeding.ahead(pixels),
+    )
+
+
+def _tensor(array: Any) -> "torch.Tensor":
+    """The same memory as a tensor's, or the same file, in which nothing is ever written."""
     import torch
 
-    from entia import pretrain as training
-
-    arrays, head = check.open_whole(DATA, stage.subset)
-    pixels = device if training.is_resident(arrays["train/pixels"].nbytes, device) else "cpu"
-    places = {"pixels": pixels, "index": device, "label": device}
-    data, test = (
-        training.Data(*(torch.from_numpy(arrays[f"{part}/{name}"]).to(place) for name, place in places.items()))
-        for part in ("train", "test")
-    )
-    return (data, test), head
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
 
 
 def _finish(stage: Pretrain, saved: Unfinished, rows: list[dict[str, Any]], head: dict[str, Any]) -> None:
@@ -239,8 +255,6 @@ def embed(stage: Embed) -> None:
 
     Of a cell that diverged there are the epochs kept before that, and no last one.
     """
-    import torch
-
     from entia import embed as embedding
 
     weights, trained = check.open_whole(DATA, stage.pretrain)
@@ -259,7 +273,7 @@ def embed(stage: Embed) -> None:
     for epoch in sorted(kept) if stage.epochs == "all" else [] if lost else [max(kept)]:
         encoder = {name.split("/", 1)[1]: part for name, part in weights.items() if int(name.split("/", 1)[0]) == epoch}
         for part in ("train", "validation", "test"):
-            pixels, position = (torch.from_numpy(images[f"{part}/{name}"]) for name in ("pixels", "index"))
+            pixels, position = (_tensor(images[f"{part}/{name}"]) for name in ("pixels", "index"))
             if len(position):
                 features = embedding.embed(measured, encoder, pixels, position.to(device)).numpy().astype(stage.dtype)
             else:

@@ -28,14 +28,14 @@ BESIDE = (
     "artefacts", "forecast", "running", "system", "planning.reading", "planning.mistakes", "planning.layering",
     "planning.like", "planning.blocks", "planning.reports", "planning.feasible", "plan", "reports.files",
     "reports.record", "cli", "commands", "job", "stages", "sizes", "naming.label", "config.features",
-    "pretrain.is_resident",
+    "feeding.ahead", "feeding.is_resident", "datasets.likeness",
 )  # fmt: skip
 """Folders, modules and definitions that read, write, name and place, and touch no number."""
 KEYED = ("config", "fields", "methods", "probes")
 """Modules of what a key is made of."""
 ENTRIES = {
     "subset": ("datasets.read", "datasets.pack", "datasets.statistics", "datasets.Room", "datasets.wanted"),
-    "pretrain": ("config.kept", "pretrain.Data", "pretrain.pretrain", "processes.Processes", "views.measured"),
+    "pretrain": ("config.kept", "feeding.Data", "pretrain.pretrain", "processes.Processes", "views.measured"),
     "embed": ("embed.embed", "views.measured"),
     "readout": ("readout.Features", "readout.read_many", "spectrum.summary"),
 }

@@ -38,6 +38,8 @@ MARK = rb"{\"sha256\": \""
 """What is before a safetensors file's SHA-256: JSON inside JSON."""
 BLOCK = 1 << 20  # bytes read at a time
 ROWS = 4 << 20  # bytes of an array in memory at a time, as it is gone through
+MAPPED = 1 << 30
+"""Bytes from which images are not read into memory: the system keeps as much of the file as it has room for."""
 
 
 def files(data: Path, stage: Stage) -> list[Path]:
@@ -143,13 +145,23 @@ def write_hdf5(target: Path, arrays: Mapping[str, Any], head: Mapping[str, Any])
 
 
 def read_hdf5(source: Path) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays and the header of an HDF5 artefact. Raises `Problem` if it cannot be read whole."""
+    """The arrays and the header of an HDF5 artefact. Raises `Problem` if it cannot be read whole.
+
+    Images of `MAPPED` bytes or more stay in the file, as a `np.memmap` that cannot be written to.
+    """
     places: list[str] = []
     with _hdf5(source) as file:
         file.visit(places.append)
-        arrays = {place: item[()] for place in places if isinstance(item := file[place], h5py.Dataset)}
+        arrays = {place: _held(source, item) for place in places if isinstance(item := file[place], h5py.Dataset)}
         return arrays, json.loads(str(file.attrs["entia"]))
     raise AssertionError
+
+
+def _held(source: Path, item: h5py.Dataset) -> np.ndarray:
+    place = item.id.get_offset()
+    if place is None or item.nbytes < MAPPED or not str(item.name).endswith("/pixels"):
+        return item[()]
+    return np.memmap(source, item.dtype, "r", place, item.shape)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from statistics import mean, median
 import torch
 from msgspec.structs import replace
 
-from entia import plan, pretrain, sizes, stages
+from entia import feeding, plan, pretrain, sizes, stages
 from entia.artefacts import provenance
 from entia.config import Pretrain
 from entia.forecast import estimate
@@ -120,7 +120,7 @@ def _step(of: Pretrain, images: int, device: torch.device, cap: float) -> float:
     one = torch.zeros(1, held.channels, held.side, held.side, dtype=torch.uint8)
     pixels = one.random_(generator=torch.Generator().manual_seed(0)).to(device).expand(count, -1, -1, -1)
     index = torch.arange(count, device=device)
-    data = pretrain.Data(pixels, index, index % 10)
+    data = feeding.Data(pixels, index, index % 10)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     run = pretrain._Run(replace(of, epochs=1), data, data)
