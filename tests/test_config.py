@@ -3,10 +3,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import asdict
 
 from entia import config, methods, naming, plan, probes
 from entia.config import Augmentation, Embed, Encoder, Optimizer, Pretrain, Projector, Readout, Subset
+from entia.forecast import estimate
 from entia.methods import BYOL, BarlowTwins, Diet, MoCo, SDiet, Supervised, Untrained
+from entia.planning import layering
 from entia.probes import Ridge
 
 
@@ -110,6 +113,16 @@ def test_a_field_said_at_its_default_is_the_same_as_one_left_out():
     assert naming.key(cell(seed=0, threads=1)) == naming.key(cell())
 
 
+def test_only_files_are_padded_and_a_data_set_read_out_is_padded_where_it_is_of_files():
+    with pytest.raises(ValueError, match="fit: pad: the images of cifar10 are square; leave fit out"):
+        Subset(dataset="cifar10", fit="pad")
+    assert naming.key(Subset(dataset="pets", fit="pad")) != naming.key(Subset(dataset="pets"))
+    for on, fit in (("cub200", "pad"), ("cifar10", "crop"), (None, "pad")):
+        of = asdict(cell(subset=Subset(dataset="pets", fit="pad")))
+        whole = layering.Cell(**of, embed=layering.EmbedOptions(on=on), probe=Ridge())
+        assert layering.readout(whole).embed.on.fit == fit
+
+
 def test_kinds_with_the_same_fields_have_keys_of_their_own():
     assert len({naming.key(cell(views=2, method=method)) for method in (Diet(), Supervised(), Untrained())}) == 3
 
@@ -193,5 +206,5 @@ def test_diets_head_needs_what_the_specification_lists():
     """DIET spec §1.3: weight and two moments of 50,000 × 512 and 1,281,167 × 2048, in GiB."""
     for encoder, count, gib in (("resnet18", 50_000, 0.29), ("resnet50", 1_281_167, 29.32)):
         stage = cell(views=1, method=Diet(), projector=Projector(depth=0), encoder=Encoder(name=encoder))
-        assert round(config.head_bytes(stage, count) / 2**30, 2) == gib
-    assert config.head_bytes(cell(), 1000) == 0
+        assert round(estimate.head_bytes(stage, count) / 2**30, 2) == gib
+    assert estimate.head_bytes(cell(), 1000) == 0

@@ -1,5 +1,7 @@
 """What a plan takes on disk: networks' sizes against the networks, artefacts' against the files that stages write."""
 
+import dataclasses
+
 import pytest
 import torch
 from conftest import ROOT
@@ -44,8 +46,10 @@ def test_an_artefacts_bytes_are_its_arrays():
 
 
 def test_what_is_not_known_is_said_and_never_assumed():
-    assert disk.size(Subset(dataset="image_folder/none", side=32)) is None
-    assert "and what is not known yet" in disk.line(plan.load(ROOT / "params.yaml", "paper"))
-    laptop = disk.line(plan.load(ROOT / "params.yaml", "laptop"))
-    assert laptop.startswith("disk, about: images ") and "not known" not in laptop
-    assert sizes.counted(Subset(dataset="image_folder/none", side=32)).train is None
+    none = Subset(dataset="image_folder/none", side=32)
+    assert disk.size(none) is None and sizes.counted(none).train is None
+    known = {scale: plan.load(ROOT / "params.yaml", scale) for scale in ("laptop", "paper")}
+    for each in known.values():
+        assert disk.line(each).startswith("disk, about: images ") and "not known" not in disk.line(each)
+    more = {**known["laptop"].subsets, "none": none}
+    assert "and what is not known yet" in disk.line(dataclasses.replace(known["laptop"], subsets=more))

@@ -20,7 +20,7 @@ BARE = {"params.yaml"}
 """Where a § with nothing before it is part one's, as the file's head says."""
 
 SUFFIXES = {".py", ".md", ".yaml", ".toml", ".smk", ".lock", ".csv", ".cff", ".def", ".html", ".json", ".sh", ".dvc"}
-EXAMPLES = {"src/entia/losses/alignment.py", "list.sh"}
+EXAMPLES = {"src/entia/losses/alignment.py", "list.sh", "labels.csv"}
 """Files that a document has its reader make."""
 SEARCHED = ("src/entia", "workflow", "recorded")
 """Where a file named without its folder may be."""

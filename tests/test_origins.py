@@ -1,10 +1,11 @@
 """Which data a study needs, and how they come: said before anything runs, and in docs/data.md from the same table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from entia import catalogue, plan
+from entia import catalogue, config, plan
 from entia.forecast import origins
 
 ROOT = Path(__file__).parent.parent
@@ -20,20 +21,26 @@ def said(scale: str, raw: Path) -> list[str]:
 
 def test_a_plan_says_of_each_data_set_how_it_comes(tmp_path: Path) -> None:
     found = {line.split(": ")[1]: line for line in said("paper", tmp_path)}
-    assert {"stl10", "food101", "tinyimagenet", "pathmnist", "image_folder/imagenet1k"} <= found.keys()
+    assert {"stl10", "food101", "tinyimagenet", "pathmnist", "imagenet1k"} <= found.keys()
     assert "downloaded" in found["stl10"] and catalogue.STL10.source in found["stl10"]
     assert f"unpack tiny-imagenet-200.zip into {tmp_path}" in found["tinyimagenet"]
     assert f"put pathmnist.npz into {tmp_path}" in found["pathmnist"]
-    assert (
-        f"put train/CLASS and test/CLASS (or val/CLASS) into {tmp_path}/imagenet1k" in found["image_folder/imagenet1k"]
-    )
+    assert f"so that {tmp_path}/imagenet is there" in found["imagenet1k"] and "ILSVRC2012" in found["imagenet100"]
+    assert "train_mini.tar.gz" in found["inaturalist"] and f"so that {tmp_path}/stanford_cars is there" in found["cars"]
+
+
+def test_a_folder_of_ones_own_is_told_from_a_published_set(tmp_path: Path) -> None:
+    of = config.Subset(dataset="image_folder/mine", side=16)
+    planned = replace(plan.load(ROOT / "params.yaml", "laptop"), subsets={"mine": of})
+    (line,) = origins.lines(planned, tmp_path)
+    assert f"put train/CLASS and test/CLASS (or val/CLASS) into {tmp_path}/mine" in line
 
 
 def test_data_that_lie_there_are_said_to_be_here(tmp_path: Path) -> None:
     (tmp_path / "stl10_binary").mkdir()
-    (tmp_path / "imagenet1k").mkdir()
+    (tmp_path / "imagenet").mkdir()
     here = [line for line in said("paper", tmp_path) if ": here, " in line]
-    assert [line.split(": ")[1] for line in here] == ["image_folder/imagenet1k", "stl10"]
+    assert [line.split(": ")[1] for line in here] == ["imagenet100", "imagenet1k", "stl10"]
 
 
 def test_what_a_package_ships_is_not_spoken_of(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from PIL import Image
 
 from entia import datasets, fields, stages
@@ -53,9 +54,9 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     met: list[bytes] = []
     decode = pictures.decode
 
-    def noted(content: bytes, side: int) -> pictures.Picture:
+    def noted(content: bytes, *how: Any) -> pictures.Picture:
         met.append(content)
-        return decode(content, side)
+        return decode(content, *how)
 
     monkeypatch.setattr(pictures, "decode", noted)
     return met
@@ -128,6 +129,28 @@ def test_of_a_fraction_its_own_files_alone_are_decoded(data: Path, decodes: list
     assert head["raw_sha256"] == store.read_head(store.path(data, TOY))["raw_sha256"]
 
 
+def test_images_are_padded_where_that_is_asked_for_and_not_taken_from_what_was_cropped(data: Path) -> None:
+    padded = Subset(dataset="image_folder/toy", side=SIDE, fit="pad", validation=0.0)
+    cropped = replace(padded, fit="crop")
+    stages.subset(padded)
+    arrays, head = store.read_hdf5(store.path(data, padded))
+    files = sorted((data / "raw" / "toy" / "train").rglob("*.png"))
+    expected = [pictures.decode(path.read_bytes(), SIDE, "pad").pixels for path in files]
+    np.testing.assert_array_equal(arrays["train/pixels"], expected)
+    stages.subset(cropped)
+    assert (store.read_hdf5(store.path(data, cropped))[0]["train/pixels"] != arrays["train/pixels"]).any()
+    assert head["raw_sha256"] == store.read_head(store.path(data, cropped))["raw_sha256"]
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_a_chunk_that_was_cropped_is_not_used_padded(tmp_path: Path, fit: str) -> None:
+    fill(tmp_path, 4, 2)
+    rooms = [decoding.Room(tmp_path / "room", fit=each) for each in ("crop", "pad", fit)]
+    crop, pad, again = (datasets.read(TOY.source, tmp_path / "raw", SIDE, room).train.pixels[:] for room in rooms)
+    assert (crop != pad).any()
+    np.testing.assert_array_equal(again, crop if fit == "crop" else pad)
+
+
 def test_raw_data_are_compared_without_decoding_them(data: Path, decodes: list[bytes]) -> None:
     found = datasets.checksum(TOY.source, data / "raw", SIDE)
     assert not decodes
@@ -143,9 +166,9 @@ from entia import stages
 from entia.config import Subset
 from entia.datasets import decoding, pictures
 decode = pictures.decode
-def slowly(content, side):
+def slowly(content, *how):
     time.sleep(0.02)
-    return decode(content, side)
+    return decode(content, *how)
 pictures.decode, decoding.CHUNK, stages.DATA = slowly, 8, Path(sys.argv[1])
 stages.subset(Subset(dataset="image_folder/toy", side=6))
 """

@@ -62,7 +62,7 @@ def test_the_width_studies_have_the_papers_weights_epochs_and_batches(paper):
         expected |= widths("fixed", epochs, dict.fromkeys(STL_50, 0.0004))
     assert told(paper, "width_stl10", batch=400, dataset="stl10", encoder="resnet50", averaged=1, probe=400) == expected
     found = told(
-        paper, "width_imagenet100", batch=512, dataset="image_folder/imagenet100", encoder="resnet18", averaged=1,
+        paper, "width_imagenet100", batch=512, dataset="imagenet100", encoder="resnet18", averaged=1,
         probe=256, every=10,
     )  # fmt: skip
     assert found == widths("fixed", 100, dict.fromkeys(IMAGENET, 0.001)) | widths("tuned", 100, IMAGENET)
@@ -93,7 +93,7 @@ def test_the_studies_of_views_have_the_papers_weights_epochs_and_batches(paper):
 
 
 def test_imagenet100_has_batches_of_256_and_of_250_with_eight_views_of_all_images(paper):
-    of = {"dataset": "image_folder/imagenet100", "encoder": "resnet18", "averaged": 1, "probe": 128, "every": 5}
+    of = {"dataset": "imagenet100", "encoder": "resnet18", "averaged": 1, "probe": 128, "every": 5}
     views = {("", 512, 2, 1.0, 100, 0.02), ("", 512, 4, 1.0, 100, 0.01), ("", 512, 8, 1.0, 100, 0.01)}
     wide = {("", 8192, 2, 1.0, 100, 0.001)}
     assert told(paper, "views_imagenet100", **of) == views | wide

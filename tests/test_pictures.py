@@ -331,3 +331,27 @@ def test_any_bytes_are_an_image_or_unreadable(junk: bytes, form: str, place: int
             assert pictures.decode(given_, SIDE).pixels.shape == (3, SIDE, SIDE)
         except pictures.Unreadable as why:
             assert str(why) and "\n" not in str(why)
+
+
+# --- padding ------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(width=st.integers(1, 60), height=st.integers(1, 60), side=st.integers(1, 24))
+def test_a_padded_image_is_whole_in_the_middle_of_black(width: int, height: int, side: int) -> None:
+    found = pictures.decode(saved(Image.new("RGB", (width, height), "white"), "PNG"), side, "pad").pixels
+    longer = max(width, height)
+    inner = [max(1, round(side * length / longer)) for length in (height, width)]
+    begins = [(side - length) // 2 for length in inner]
+    expected = np.zeros((3, side, side), dtype=np.uint8)
+    expected[:, begins[0] : begins[0] + inner[0], begins[1] : begins[1] + inner[1]] = 255
+    np.testing.assert_array_equal(found, expected)
+
+
+@settings(deadline=None)
+@given(length=st.integers(1, 30), side=st.integers(1, 24), seed=st.integers(0, 99))
+def test_a_square_image_is_the_same_padded_and_cropped(length: int, side: int, seed: int) -> None:
+    content = saved(Image.fromarray(draw(seed, 256, length, length, 3).astype(np.uint8)), "PNG")
+    np.testing.assert_array_equal(
+        pictures.decode(content, side, "pad").pixels, pictures.decode(content, side, "crop").pixels
+    )

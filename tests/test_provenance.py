@@ -36,7 +36,19 @@ PROBES |= {"spectrum": Spectrum()}
 MNIST = Subset(dataset="mnist5k", limit=100)
 
 
-FILES = ("food101", "aircraft", "dtd", "pets", "flowers102", "tinyimagenet", "cub200")
+FILES = (
+    "food101",
+    "aircraft",
+    "dtd",
+    "pets",
+    "flowers102",
+    "tinyimagenet",
+    "cub200",
+    "imagenet1k",
+    "imagenet100",
+    "inaturalist",
+    "cars",
+)
 """Data sets of image files, which are decoded as a folder's are."""
 
 

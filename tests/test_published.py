@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -106,16 +108,77 @@ def cub200(raw: Path) -> None:
         picture(root / "images" / folder[kind] / f"{grey}.jpg", grey)
 
 
+SYNSETS = "n01440764", "n02869837"
+
+
+def devkit(root: Path, truth: list[int]) -> None:
+    """The numbers of ImageNet's development kit are in no order of the names; inner nodes of the tree come last."""
+    from scipy.io import savemat
+
+    fields = [(name, object) for name in ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children")]
+    rows = [(1, SYNSETS[1], "bonnet", "", 0), (2, SYNSETS[0], "tench", "", 0), (3, "n00001740", "entity", "", 2)]
+    data = root / "ILSVRC2012_devkit_t12" / "data"
+    data.mkdir(parents=True)
+    savemat(data / "meta.mat", {"synsets": np.array([*map(tuple, rows)], dtype=fields)[:, None]})
+    text(data / "ILSVRC2012_validation_ground_truth.txt", *map(str, truth))
+
+
+def imagenet1k(raw: Path) -> None:
+    root = raw / "imagenet"
+    for kind, grey in zip(SYNSETS, (20, 10), strict=True):
+        picture(root / "train" / kind / f"{kind}_{grey}.JPEG", grey)
+        text(root / "train" / kind / ".DS_Store", "")
+    for number, grey in ((1, 110), (2, 120)):
+        picture(root / "val" / f"ILSVRC2012_val_{number:08d}.JPEG", grey)
+    devkit(root, [1, 2])
+
+
+def inaturalist(raw: Path) -> None:
+    root = raw / "inaturalist"
+    kinds = (
+        "00000_Animalia_Annelida_Clitellata_Haplotaxida_Lumbricidae_Lumbricus_terrestris",
+        "00001_Animalia_Arthropoda_Insecta_Coleoptera_Carabidae_Carabus_nemoralis",
+    )
+    for kind, greys in zip(kinds, ((20, 120), (10, 110)), strict=True):
+        for split, grey in zip(("train_mini", "val"), greys, strict=True):
+            picture(root / split / kind / f"{grey:08x}-0000-4000-8000-000000000000.jpg", grey)
+
+
+def cars(raw: Path) -> None:
+    from scipy.io import savemat
+
+    root = raw / "stanford_cars"
+    (root / "devkit").mkdir(parents=True)
+    names = [["AM General Hummer SUV 2000", "Acura RL Sedan 2012"]]
+    savemat(root / "devkit" / "cars_meta.mat", {"class_names": np.array(names, dtype=object)})
+    fields = [(f"bbox_{corner}", object) for corner in ("x1", "y1", "x2", "y2")]
+    fields += [("class", object), ("fname", object)]
+    for split, annotations, greys in (
+        ("train", "devkit/cars_train_annos.mat", (10, 20)),
+        ("test", "cars_test_annos_withlabels.mat", (110, 120)),
+    ):
+        rows = [(1, 1, 12, 9, kind, f"{grey:05d}.jpg") for kind, grey in zip((2, 1), greys, strict=True)]
+        savemat(root / annotations, {"annotations": np.array(rows, dtype=fields)[None]})
+        for grey in greys:
+            picture(root / f"cars_{split}" / f"{grey:05d}.jpg", grey)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
-    each.__name__: each for each in (food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200)
-}
+    each.__name__: each
+    for each in (
+        food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200, imagenet1k, inaturalist, cars,
+    )
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two classes, where a list in code does not say how many there are; and torchvision's as it was, afterwards."""
     from torchvision.datasets import Flowers102
 
     monkeypatch.setattr(Flowers102, "_file_dict", dict(Flowers102._file_dict))
+    for name in LAYOUTS.keys() - {"flowers102"}:
+        monkeypatch.setattr(catalogue, name.upper(), catalogue.DATASETS[name]._replace(classes=2))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -130,14 +193,19 @@ def test_lists_say_which_image_is_of_which_part_and_class(name: str, tmp_path: P
     assert len(found.classes) == (102 if name == "flowers102" else 2)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+VALIDATION = {
+    "tinyimagenet": "tiny-imagenet-200/val/images/val_0.JPEG",
+    "imagenet1k": "imagenet/val/ILSVRC2012_val_00000001.JPEG",
+}
+
+
+@pytest.mark.parametrize("name", sorted(LAYOUTS.keys() - {"inaturalist"}))  # has no list
 def test_an_image_that_a_list_names_and_is_not_there_is_named(name: str, tmp_path: Path) -> None:
     LAYOUTS[name](tmp_path)
     gone = min(path for path in tmp_path.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg") and path.stem != "9")
     gone.unlink()
-    if name == "tinyimagenet":  # its training images are those that lie there
-        (tmp_path / "tiny-imagenet-200/val/images/val_0.JPEG").unlink()
-        gone = tmp_path / "tiny-imagenet-200/val/images/val_0.JPEG"
+    if listed := VALIDATION.get(name):  # their training images are those that lie there
+        (gone := tmp_path / listed).unlink()
     with pytest.raises(Problem, match=r"cannot be read") as caught:
         datasets.read(name, tmp_path, 8)
     assert gone.name in str(caught.value)
@@ -174,3 +242,124 @@ def test_each_set_has_its_own_layout_and_row_in_its_fingerprint() -> None:
         assert f"{name} " in f" {code['datasets.published']}"
         others = {other for other in LAYOUTS if f" {other} " in f" {code['datasets.published']}".replace(",", "")}
         assert others == {name} and name.upper() in code["catalogue"]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_set_of_fewer_classes_than_published_is_refused_and_of_fewer_images_is_said(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LAYOUTS[name](tmp_path)
+    row = getattr(catalogue, name.upper())
+    assert f"to test, where {row.train:,} and {row.test:,} are published" in datasets.read(name, tmp_path, 8).said
+    monkeypatch.setattr(catalogue, name.upper(), row._replace(classes=300))
+    with pytest.raises(Problem, match=r": (2|102) classes are there, of 300; unpack"):
+        datasets.read(name, tmp_path, 8)
+
+
+def test_inaturalists_species_lie_in_its_archives_folders_or_in_torchvisions(tmp_path: Path) -> None:
+    from torchvision.datasets import INaturalist
+
+    inaturalist(tmp_path)
+    root = tmp_path / "inaturalist"
+    before = datasets.read("inaturalist", tmp_path, 8)
+    for split, other in (("train_mini", "2021_train_mini"), ("val", "2021_valid")):
+        (root / split).rename(root / other)
+    after = datasets.read("inaturalist", tmp_path, 8)
+    np.testing.assert_array_equal(after.train.pixels, before.train.pixels)
+    assert list(after.classes) == INaturalist(root, "2021_train_mini").all_categories == list(before.classes)
+
+
+@pytest.mark.parametrize("folder", ["train_mini", "val"])
+def test_a_species_that_lies_in_one_part_alone_is_refused(folder: str, tmp_path: Path) -> None:
+    inaturalist(tmp_path)
+    shutil.rmtree(next((tmp_path / "inaturalist" / folder).iterdir()))
+    with pytest.raises(Problem, match="has not the layout of train_mini.tar.gz|1 classes are there, of 2"):
+        datasets.read("inaturalist", tmp_path, 8)
+
+
+# --- ImageNet -----------------------------------------------------------------------------------------------------
+
+
+def sort_validation(root: Path) -> None:
+    """As everybody does it."""
+    for number, kind in ((1, SYNSETS[1]), (2, SYNSETS[0])):
+        (root / "val" / kind).mkdir()
+        name = f"ILSVRC2012_val_{number:08d}.JPEG"
+        (root / "val" / name).rename(root / "val" / kind / name)
+
+
+def test_imagenets_validation_images_are_the_same_in_folders_as_by_the_development_kit(tmp_path: Path) -> None:
+    imagenet1k(tmp_path)
+    flat = datasets.read("imagenet1k", tmp_path, 8)
+    sort_validation(tmp_path / "imagenet")
+    shutil.rmtree(tmp_path / "imagenet" / "ILSVRC2012_devkit_t12")
+    sorted_ = datasets.read("imagenet1k", tmp_path, 8)
+    assert flat.classes == sorted_.classes == SYNSETS
+    assert flat.test.label.tolist() == sorted_.test.label.tolist() == [0, 1]
+    np.testing.assert_array_equal(flat.test.pixels, sorted_.test.pixels)
+
+
+def test_a_damaged_development_kit_is_one_message(tmp_path: Path) -> None:
+    imagenet1k(tmp_path)
+    meta = tmp_path / "imagenet/ILSVRC2012_devkit_t12/data/meta.mat"
+    whole = meta.read_bytes()
+    for content in (b"", whole[:100], whole[: len(whole) // 2], whole[:-3], b"x" * 400):
+        meta.write_bytes(content)
+        with pytest.raises(Problem, match="has not the layout of ILSVRC2012_img_train.tar"):
+            datasets.read("imagenet1k", tmp_path, 8)
+
+
+def hundred() -> list[str]:
+    return (files("entia.datasets") / "imagenet100.txt").read_text().split()
+
+
+def classes(raw: Path, *names: str) -> None:
+    """Folders of ImageNet with an image to train on and one to test each."""
+    for name in names:
+        for split, grey in (("train", 20), ("val", 120)):
+            picture(raw / "imagenet" / split / name / f"{name}.JPEG", grey)
+
+
+def test_imagenet100_is_the_hundred_classes_of_a_list_out_of_imagenet(tmp_path: Path) -> None:
+    assert len({*hundred()}) == 100 == catalogue.IMAGENET100.classes
+    classes(tmp_path, *hundred(), "n01440764", "n15075141")
+    found = datasets.read("imagenet100", tmp_path, 8)
+    assert found.classes == tuple(sorted(hundred()))
+    assert found.train.label.tolist() == found.test.label.tolist() == list(range(100))
+    assert "classes of CMC" in found.said
+
+
+def test_a_list_beside_imagenet_is_taken_in_place_of_ours_and_changes_the_checksum(tmp_path: Path) -> None:
+    classes(tmp_path, *hundred(), "n01440764")
+    before = datasets.read("imagenet100", tmp_path, 8)
+    own = tmp_path / "imagenet" / "imagenet100.txt"
+    own.write_text(",".join(reversed(hundred())))
+    assert datasets.read("imagenet100", tmp_path, 8).checksum == before.checksum
+    own.write_text("\n".join(["n01440764", *hundred()[1:]]))
+    after = datasets.read("imagenet100", tmp_path, 8)
+    assert after.classes[0] == "n01440764" and after.checksum != before.checksum
+    assert f"classes of {own}" in after.said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda names: names[:-1], "asked for, and there are 99"),
+        (lambda names: [*names[:-1], names[0]], "is there twice"),
+        (lambda names: ["tench", *names[1:]], "'tench' is none"),
+    ],
+)
+def test_a_list_that_is_not_of_a_hundred_classes_is_one_message(
+    change: Callable[[list[str]], list[str]], said: str, tmp_path: Path
+) -> None:
+    classes(tmp_path, *hundred())
+    (own := tmp_path / "imagenet" / "imagenet100.txt").write_text(" ".join(change(hundred())))
+    with pytest.raises(Problem, match=said) as caught:
+        datasets.read("imagenet100", tmp_path, 8)
+    assert str(caught.value).startswith(f"{own}: ")
+
+
+def test_a_class_of_the_list_that_is_not_there_is_named(tmp_path: Path) -> None:
+    classes(tmp_path, *hundred()[1:])
+    with pytest.raises(Problem, match=f"no folder train/{hundred()[0]}"):
+        datasets.read("imagenet100", tmp_path, 8)

@@ -147,10 +147,10 @@ def test_what_lies_beside_the_splits_is_named(tmp_path):
             for i, (split, name) in enumerate((s, n) for s in ("train", "test", "val") for n in ("a/1", "b/1"))
         },
     )
-    (tmp_path / "toy" / "labels.csv").touch()
+    (tmp_path / "toy" / "notes.csv").touch()
     (tmp_path / "toy" / ".hidden").touch()
     found = read(tmp_path)
-    assert found.said == "4 images in 2 classes; not read, beside train and test: labels.csv, val"
+    assert found.said == "4 images in 2 classes; not read, beside train and test: notes.csv, val"
 
 
 # --- images without a class -----------------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ TINYIMAGENET = DataSet(
     train=100_000, test=10_000, classes=200, channels=3, side=64,
     version="tiny-imagenet-200",
     source="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-    licence="not looked up", accessed="",
+    licence="not looked up", accessed="2026-11-29",
     files={"tiny-imagenet-200": None},
     archive=("tiny-imagenet-200.zip", ""),
 )  # fmt: skip
@@ -184,6 +184,44 @@ CUB200 = DataSet(
     licence="not looked up", accessed="2026-11-29",
     files={"CUB_200_2011": None},
     archive=("CUB_200_2011.tgz", ""),
+)  # fmt: skip
+ILSVRC = (
+    "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz "
+    "(into imagenet/train, imagenet/val and imagenet/)"
+)
+IMAGENET1K = DataSet(
+    train=1_281_167, test=50_000, classes=1_000, channels=3, side=224,
+    version="ILSVRC 2012",
+    source="https://www.image-net.org/challenges/LSVRC/2012/2012-downloads.php",
+    licence="research and teaching that is not commercial; one agrees before fetching", accessed="2026-11-29",
+    files={"imagenet": None},
+    archive=(ILSVRC, ""),
+)  # fmt: skip
+IMAGENET100 = DataSet(
+    train=126_689, test=5_000, classes=100, channels=3, side=224,
+    version="ILSVRC 2012, the 100 classes of CMC (1906.05849)",
+    source="https://www.image-net.org/challenges/LSVRC/2012/2012-downloads.php",
+    licence="research and teaching that is not commercial; one agrees before fetching", accessed="2026-11-29",
+    files={"imagenet": None},
+    archive=(ILSVRC, ""),
+)  # fmt: skip
+INATURALIST = DataSet(
+    train=500_000, test=100_000, classes=10_000, channels=3, side=224,
+    version="2021, mini",
+    source="https://github.com/visipedia/inat_comp/tree/master/2021",
+    licence="not looked up", accessed="2026-11-29",
+    files={"inaturalist": None},
+    archive=("train_mini.tar.gz and val.tar.gz (into inaturalist/)", ""),
+)  # fmt: skip
+CARS = DataSet(
+    train=8_144, test=8_041, classes=196, channels=3, side=224,
+    version="2013",
+    source="https://ai.stanford.edu/~jkrause/cars/car_dataset.html (gone; copies are elsewhere)",
+    licence="not looked up", accessed="2026-11-29",
+    files={"stanford_cars": None},
+    archive=(
+        "cars_train.tgz, cars_test.tgz, car_devkit.tgz and cars_test_annos_withlabels.mat (into stanford_cars/)", "",
+    ),
 )  # fmt: skip
 
 DATASETS = {
@@ -203,13 +241,19 @@ DATASETS = {
     "flowers102": FLOWERS102,
     "tinyimagenet": TINYIMAGENET,
     "cub200": CUB200,
+    "imagenet1k": IMAGENET1K,
+    "imagenet100": IMAGENET100,
+    "inaturalist": INATURALIST,
+    "cars": CARS,
 }
 """By what `subset.dataset` calls them."""
 UNLABELLED = {"stl10": 100_000}
 """Images without a class that a data set has beside its `train`. Not in the rows, all of which would change with it."""
 DOWNLOADED = ("cifar10", "cifar100", "stl10", "food101", "aircraft", "dtd", "pets", "flowers102")
 """What a reader downloads, by torchvision, where it is not there."""
-ANY_SIDE = ("food101", "aircraft", "dtd", "pets", "flowers102", "cub200")
+ANY_SIDE = (
+    "food101", "aircraft", "dtd", "pets", "flowers102", "cub200", "imagenet1k", "imagenet100", "inaturalist", "cars",
+)  # fmt: skip
 """Images of many sizes; their row's side is what they are packed at where none is said."""
 FILES = (*ANY_SIDE, "tinyimagenet")
 """Sets of one image a file, which are packed a few at a time; others are read whole."""

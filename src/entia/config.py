@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from entia import catalogue
 from entia.fields import Config, Count, Held, NonNegative, Positive, Probability, Seed, Share, Whole, tag
-from entia.methods import BYOL, ONE_VIEW, Diet, Method, MoCo, SDiet, Supervised
+from entia.methods import BYOL, ONE_VIEW, Method, MoCo, SDiet, Supervised
 from entia.probes import Probe, Spectrum
 
 DATASETS = tuple(catalogue.DATASETS)
@@ -22,8 +22,14 @@ NAMED = re.compile(r"(\w[\w .+-]*(?<! )/)*\w[\w .+-]*(?<! )")
 """What an image folder's NAME may be: then it leads nowhere but below data/raw, and no shell or template reads it."""
 LONGEST = 100
 """Characters of a NAME."""
+Fit = Literal["crop", "pad"]
 TESTED = 0.2
 """Share of a folder's images that are tested on, where the folder has no splits of its own."""
+
+
+def is_files(dataset: str) -> bool:
+    """Whether a data set is of one image a file: of any shape, and packed a few at a time."""
+    return dataset.startswith(FOLDER) or dataset in catalogue.FILES
 
 
 class Subset(Config, frozen=True):
@@ -45,6 +51,9 @@ class Subset(Config, frozen=True):
     class; the one readout of it is `Spectrum`."""
     side: Count | None = None
     """Pixels a side that images are resized to; None keeps the data set's own size (image_folder needs a number)."""
+    fit: Fit = "crop"
+    """How an image file that is not square becomes so. crop: its shorter side is `side`, and its central square is
+    kept; pad: its longer side is, and the rest is black."""
     limit: Count | None = None
     fraction: Share = 1.0
     balanced: bool = True
@@ -72,6 +81,8 @@ class Subset(Config, frozen=True):
                 f"images: {self.images}: {self.dataset} has no images without a class; leave images out "
                 f"({', '.join(catalogue.UNLABELLED)} has some)"
             )
+        if self.fit == "pad" and not is_files(self.dataset):
+            raise ValueError(f"fit: pad: the images of {self.dataset} are square; leave fit out")
         if folder and self.side is None:
             raise ValueError(f"side: {self.dataset} needs a number of pixels a side, such as side: 64")
 
@@ -337,23 +348,6 @@ def features(encoder: Encoder) -> int:
 def all_views(config: Pretrain) -> int:
     """Views of each image that the loss sees, of any size."""
     return config.views + (config.crops.views if config.crops else 0)
-
-
-def head_bytes(config: Pretrain, count: int) -> int:
-    """Bytes that DIET's or s-DIET's head, weights and optimiser state, holds on the device for `count` images; else 0.
-
-    DIET: 4 N K (1 + `moments`); a step holds N K more for the
-    gradient, and logits of at most `losses.instance.CHUNK` values. s-DIET: the same and 8 N for each row's last step,
-    or, offloaded, the rows of one batch; its gradient has a batch's rows alone.
-    """
-    width = config.projector.width if config.projector.depth else features(config.encoder)
-    match config.method:
-        case Diet(bias=bias):
-            return 4 * count * (width + bias) * (1 + moments(config.optimizer))
-        case SDiet(offload=offload):
-            return 12 * config.batch * width if offload else count * (12 * width + 8)
-        case _:
-            return 0
 
 
 def _cross_field(config: Pretrain) -> Iterator[str]:

@@ -70,7 +70,7 @@ def _pack(stage: Subset, look: Callable[[feasible.Held], None], scratch: Path) -
 
     by = json.dumps([provenance.stage_code("subset", stage), provenance.versions()])
     with bars.Packing(naming.label(stage)) as tell:
-        room = datasets.Room(scratch, by, datasets.wanted(stage), tell)
+        room = datasets.Room(scratch, by, datasets.wanted(stage), tell, stage.fit)
         parts = datasets.pack(stage, datasets.read(stage.source, DATA / "raw", stage.side, room))
     _, channels, side, _ = parts.train.pixels.shape
     look(feasible.Held(len(parts.train), len(parts.validation), len(parts.test), channels, side))

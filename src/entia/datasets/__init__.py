@@ -49,7 +49,8 @@ def read(dataset: str, raw: Path, side: int | None = None, room: Room | None = N
         lies in `raw` is used, each file's MD5 checked; where nothing does, torchvision downloads it there.
     pneumoniamnist, pathmnist, dermamnist, bloodmnist: `raw`/NAME.npz in MedMNIST's layout. Its train and val images
         are one training pool, in this order (a subset holds its own validation images out); test is test.
-    food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200: as `published` says, which downloads some of them.
+    food101, aircraft, dtd, pets, flowers102, tinyimagenet, cub200, imagenet1k, imagenet100, inaturalist, cars: as
+        `published` says, which downloads some of them.
     image_folder/NAME: `raw`/NAME/train and …/test (or else …/val), sorted by class, then by path, in three channels.
         Where there are none, `raw`/NAME, split by `splits`. image_folder/NAME:unlabelled: the same without classes, all
         labels -1. `folders` says which files count, and `pictures` what is seen in them.
@@ -79,7 +80,10 @@ def read(dataset: str, raw: Path, side: int | None = None, room: Room | None = N
             return _medmnist(catalogue.DERMAMNIST, raw, side)
         case "bloodmnist":
             return _medmnist(catalogue.BLOODMNIST, raw, side)
-        case "food101" | "aircraft" | "dtd" | "pets" | "flowers102" | "tinyimagenet" | "cub200":
+        case (
+            "food101" | "aircraft" | "dtd" | "pets" | "flowers102" | "tinyimagenet" | "cub200"
+            | "imagenet1k" | "imagenet100" | "inaturalist" | "cars"
+        ):  # fmt: skip
             from entia.datasets import published
 
             return _whole(published.read(dataset, raw, side, room))
@@ -344,7 +348,7 @@ def _whole(found: folders.Folder) -> Raw:
     )
     whole = [digest for (_, digest), is_lost in zip(found.digests, lost, strict=True) if not is_lost]
     copied = splits.copies(whole, int((~lost[: found.trained]).sum()))
-    return Raw(train, test, found.classes, _checksum(found.digests), (*found.notes, *copied))
+    return Raw(train, test, found.classes, _checksum((*found.beside, *found.digests)), (*found.notes, *copied))
 
 
 def _resized(

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
+from entia.config import Fit
 from entia.datasets import pictures
 from entia.system import asked, faults, machines
 
@@ -65,6 +66,8 @@ class Room(NamedTuple):
     wanted: Wanted = everything
     tell: Callable[[int, int], object] = lambda done, of: None
     """Told how many of how many files are done."""
+    fit: Fit = "crop"
+    """How they become squares."""
 
 
 @dataclass
@@ -177,7 +180,7 @@ def _decoded(files: Files, side: int, room: Room) -> Decoded:
     is_wanted[room.wanted(files.label, files.trained)] = True
     found: list[Found] = []
     done = 0
-    for each in _all_made(_chunks(files.paths, is_wanted, room.folder), side, room.by):
+    for each in _all_made(_chunks(files.paths, is_wanted, room.folder), side, room):
         found.append(each)
         room.tell(done := done + len(each.digests), len(files.paths))
     places = np.cumsum(is_wanted) - 1
@@ -190,12 +193,13 @@ def _chunks(paths: list[str], is_wanted: Bool[np.ndarray, "file"], folder: Path)
     return [Chunk(_file(folder, n), paths[at : at + CHUNK], is_wanted[at : at + CHUNK]) for n, at in starts]
 
 
-def _all_made(chunks: list[Chunk], side: int, by: str) -> Iterator[Found]:
+def _all_made(chunks: list[Chunk], side: int, room: Room) -> Iterator[Found]:
     """What is in each chunk. Few are made here; many in processes, whose start is half a second.
 
     Threads would be a third as fast: of a small image too much is done under the interpreter's lock.
     """
-    questions = [(str(file), paths, wanted.tolist(), side, by) for file, paths, wanted in chunks]
+    how: tuple[int, Fit, str] = side, room.fit, room.by
+    questions = [(str(file), paths, wanted.tolist(), *how) for file, paths, wanted in chunks]
     helpers = min(machines.cores(), sum(len(chunk.paths) for chunk in chunks) // EACH)
     if helpers > 1:
         yield from (Found(**answer) for answer in asked.answers(__name__, answer.__name__, questions, helpers))
@@ -210,16 +214,16 @@ def answer(*question: Any) -> dict[str, Any]:
     return asdict(_made(*question))
 
 
-def _made(file: str, paths: list[str], wanted: list[bool], side: int, by: str) -> Found:
+def _made(file: str, paths: list[str], wanted: list[bool], side: int, fit: Fit, by: str) -> Found:
     """A chunk as an earlier run left it, or made. One with a fault is not left: the next run looks at it again."""
-    listing = _listing(paths, wanted, side, by)
+    listing = _listing(paths, wanted, side, fit, by)
     left = _left(file, listing)
     if left is not None:
         return left
     found = Found(listing)
     with _whole(f"{file}.pixels") as opened:
         for place, (path, is_wanted) in enumerate(zip(paths, wanted, strict=True)):
-            pixels = _opened(path, side if is_wanted else None, place, found)
+            pixels = _opened(path, side if is_wanted else None, fit, place, found)
             found.check = zlib.crc32(pixels, found.check)
             opened.write(pixels)
     if not found.faults:
@@ -247,7 +251,7 @@ def _left(file: str, listing: str) -> Found | None:
         return None
 
 
-def _opened(path: str, side: int | None, place: int, found: Found) -> bytes:
+def _opened(path: str, side: int | None, fit: Fit, place: int, found: Found) -> bytes:
     """A file's pixels, none where no side is asked for; `found` gets the rest."""
     digest = ""
     try:
@@ -255,7 +259,7 @@ def _opened(path: str, side: int | None, place: int, found: Found) -> bytes:
         digest = sha256(content).hexdigest()
         if side is None:
             return b""
-        picture = pictures.decode(content, side)
+        picture = pictures.decode(content, side, fit)
         found.later += picture.pages - 1
         found.brightest += [] if picture.brightest is None else [picture.brightest]
         return picture.pixels.tobytes()
@@ -268,8 +272,8 @@ def _opened(path: str, side: int | None, place: int, found: Found) -> bytes:
     return bytes(3 * side**2 if side else 0)
 
 
-def _listing(paths: list[str], wanted: list[bool], side: int, by: str) -> str:
-    digest = sha256(json.dumps([by, side, wanted]).encode())
+def _listing(paths: list[str], wanted: list[bool], side: int, fit: Fit, by: str) -> str:
+    digest = sha256(json.dumps([by, side, fit, wanted]).encode())
     for path in paths:
         try:
             status = Path(path).stat()

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from entia.config import FOLDER
-from entia.datasets import decoding, splits
+from entia.datasets import decoding, splits, tables
 from entia.datasets.decoding import Decoded, Files, Room
 from entia.datasets.walking import SHOWN, Place, Walk, counted, order, passed_over, printable, some
 from entia.fields import Problem
@@ -37,6 +37,8 @@ class Folder:
     """What was passed over, and what was read in one of several ways."""
     lost: Collection[int] = ()
     """Positions of what cannot be read."""
+    beside: tuple[tuple[str, str], ...] = ()
+    """The name and the SHA-256 of each table read."""
 
 
 def below(raw: Path, name: str) -> Path:
@@ -49,21 +51,37 @@ def below(raw: Path, name: str) -> Path:
 def read(root: Path, side: int, room: Room | None = None, labelled: bool = True) -> Folder:
     """All images of `root`/train/CLASS and `root`/test/CLASS (or else val/CLASS), at any depth, told by their endings.
 
-    Where there are no such splits, of `root`/CLASS, split by their contents. `labelled` False: without the classes.
+    Where there are no such splits, of `root`/CLASS, split by their contents. `labelled` False: without the classes. A
+    table `root`/labels.csv gives the classes in the folders' place, and groups.csv what is on one side of that split.
 
-    Raises: Problem, where a split or a class has no images or the splits' classes differ; or naming the files that
-    cannot be read.
+    Raises: Problem, where a split or a class has no images or the splits' classes differ; where a table does not fit;
+    or naming the files that cannot be read.
     """
-    walk = Walk(root, labelled)
-    walk.walk(splits.of(root, labelled))
+    labels, groups = tables.read(root, "label") if labelled else None, tables.read(root, "group")
+    beside = [table for table in (labels, groups) if table]
+    walk = Walk(root, labelled and not labels, [str(table.file) for table in beside])
+    walk.walk(splits.of(root, walk.labelled))
+    if labels:
+        walk.label(tables.told(labels, walk))
     classes = splits.classes(walk)
-    notes = [*splits.beside(walk), *(splits.by_contents(walk, classes) if "" in walk.kinds else ())]
+    notes = [*splits.beside(walk), *_split(walk, classes, tables.told(groups, walk) if groups else None)]
     found = sorted(walk.images, key=order)
     label = np.asarray([classes.get(place.kind, -1) for place, _ in found], dtype=np.int64)
     trained = sum(place.split == "train" for place, _ in found)
     shown = decoded(Files(root, [path for _, path in found], label, trained), side, room, walk.faults, LOST)
     notes += _notes(walk.passed, shown)
-    return Folder(shown.pixels, label, trained, tuple(map(_text, classes)), shown.digests, tuple(notes), shown.faults)
+    read_too = tuple((table.file.name, table.digest) for table in beside)
+    return Folder(
+        shown.pixels, label, trained, tuple(map(_text, classes)), shown.digests, tuple(notes), shown.faults, read_too
+    )
+
+
+def _split(walk: Walk, kinds: Iterable[str], groups: Mapping[str, str] | None) -> Iterator[str]:
+    """Gives images their split where the folder has none; what is to be said of that, or of groups torn apart."""
+    if "" in walk.kinds:
+        yield from splits.by_contents(walk, kinds, groups)
+    elif groups is not None:
+        yield from splits.torn(walk, groups)
 
 
 def _text(name: str) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from entia.config import Fit
+
 FORMATS = frozenset(
     ["AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP"]
 )
@@ -47,8 +49,8 @@ class Picture:
     """Of grey of more than 8 bits, the greatest value as a share of white: cameras of 12 bits often use a sixteenth."""
 
 
-def decode(content: bytes, side: int) -> Picture:
-    """A file's first image, upright, on white, in red, green and blue, its central square `side` pixels a side.
+def decode(content: bytes, side: int, fit: Fit = "crop") -> Picture:
+    """A file's first image, upright, on white, in red, green and blue, as a square of `side` pixels a side.
 
     Grey of 16 bits is divided by 257 and rounded; colours of 16 bits keep their upper 8 (within one level of that).
     Floats must lie in 0 to 1, which become 0 to 255. Whole numbers of 32 bits, or with a sign, are refused.
@@ -58,7 +60,7 @@ def decode(content: bytes, side: int) -> Picture:
     if not content:
         raise Unreadable("empty (0 bytes)")
     try:
-        return _picture(content, side)
+        return _picture(content, side, fit)
     except Unreadable:
         raise
     except UnidentifiedImageError as error:
@@ -74,7 +76,16 @@ def square(image: Image.Image, side: int) -> UInt8[np.ndarray, "side side *chann
     return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR))
 
 
-def _picture(content: bytes, side: int) -> Picture:
+def padded(image: Image.Image, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    """The whole image in the middle of a black square of `side` pixels a side, averaged over (antialiased bilinear)."""
+    width, height = (max(1, round(side * length / max(image.size))) for length in image.size)
+    shown = image.resize((width, height), Image.Resampling.BILINEAR)
+    canvas = Image.new(image.mode, (side, side), "black")
+    canvas.paste(shown, ((side - width) // 2, (side - height) // 2))
+    return np.asarray(canvas)
+
+
+def _picture(content: bytes, side: int, fit: Fit) -> Picture:
     image = Image.open(BytesIO(content))
     if image.format not in FORMATS:
         raise Unreadable(f"{image.format} inside, which is not read")
@@ -82,7 +93,8 @@ def _picture(content: bytes, side: int) -> Picture:
     image.load()  # before its tags are asked for: Pillow turns a TIFF upright by itself, and takes the tag away
     eight, brightest = _eight_bits(image, content[DEPTH] if image.format == "PNG" else 8)
     upright = _upright(_on_white(eight), _turn(image))
-    return Picture(square(upright, side).transpose(2, 0, 1), pages, brightest)
+    shown = padded(upright, side) if fit == "pad" else square(upright, side)
+    return Picture(shown.transpose(2, 0, 1), pages, brightest)
 
 
 def _eight_bits(image: Image.Image, depth: int) -> tuple[Image.Image, float | None]:

@@ -1,12 +1,12 @@
 """Which split and class each of a folder's images is of, and which are tested on where the folder does not say.
 
 That is told by a file's contents, so that it is the same whatever files are called, wherever they lie and whatever is
-added. Copies of a file are on one side.
+added. Copies of a file are on one side. Where images are of groups, a group's name is in its files' place.
 """
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -42,7 +42,8 @@ def of(root: Path, labelled: bool) -> tuple[str, ...]:
 def beside(walk: Walk) -> Iterator[str]:
     """What is to be said of what lies beside the folders of the splits."""
     if "" not in walk.kinds:
-        left = [printable(name) for name in _names(walk.root) if name not in walk.kinds]
+        read = {*walk.kinds, *map(os.path.basename, walk.tables)}
+        left = [printable(name) for name in _names(walk.root) if name not in read]
         if left:
             yield f"not read, beside {' and '.join(walk.kinds)}: {some(left)}"
 
@@ -95,12 +96,15 @@ def _unlike(walk: Walk, kinds: list[str]) -> str:
 # --- by contents --------------------------------------------------------------------------------------------------
 
 
-def by_contents(walk: Walk, kinds: Iterable[str]) -> Iterator[str]:
+def by_contents(walk: Walk, kinds: Iterable[str], groups: Mapping[str, str] | None = None) -> Iterator[str]:
     """Gives each image of a walk its split, unless files already fail, and yields what is to be said of that.
+
+    `groups`: each image's, by its path.
 
     Raises: Problem, where no image, or none of a class, is left to train on, or none to test on.
     """
-    for i, digest in enumerate(_digests([path for _, path in walk.images])):
+    what = "contents" if groups is None else "groups' names"
+    for i, digest in enumerate(_digests([path for _, path in walk.images], groups)):
         place, path = walk.images[i]
         if isinstance(digest, str):
             walk.images[i] = Place("test" if is_tested(digest) else "train", place.kind), path
@@ -116,12 +120,12 @@ def by_contents(walk: Walk, kinds: Iterable[str]) -> Iterator[str]:
             "to test on" if not tested else "to train on" + f" of {some(map(printable, untrained))}" * bool(untrained)
         )
         raise Problem(
-            f"{printable(walk.root)}: it has no splits, and a hash of their contents puts {tested:,} of its "
+            f"{printable(walk.root)}: it has no splits, and a hash of their {what} puts {tested:,} of its "
             f"{counted(len(walk.images), 'image')} into the test part, so that none is left {left}; "
             "add images, or make folders train and test"
         )
     of = f" (none of {some(map(printable, untested))})" if untested else ""
-    yield f"no splits there: {counted(tested, 'image')} to test on, by a hash of their contents{of}"
+    yield f"no splits there: {counted(tested, 'image')} to test on, by a hash of their {what}{of}"
 
 
 def is_tested(digest: str) -> bool:
@@ -129,8 +133,11 @@ def is_tested(digest: str) -> bool:
     return int(digest, 16) < TESTED * 2**256
 
 
-def _digests(paths: Iterable[str]) -> Iterator[str | OSError]:
+def _digests(paths: Iterable[str], groups: Mapping[str, str] | None) -> Iterator[str | OSError]:
     """Each file's SHA-256, or why it cannot be read. Threads: hashing leaves the interpreter's lock."""
+    if groups is not None:
+        yield from (sha256(os.fsencode(groups[path])).hexdigest() for path in paths)
+        return
     with ThreadPoolExecutor() as pool:
         yield from pool.map(_digest, paths)
 
@@ -140,6 +147,13 @@ def _digest(path: str) -> str | OSError:
         return sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
         return error
+
+
+def torn(walk: Walk, groups: Mapping[str, str]) -> Iterator[str]:
+    """What is to be said of groups that a folder's own splits tear apart."""
+    pairs = {(groups[path], place.split) for place, path in walk.images}
+    if split := sum(count > 1 for count in Counter(group for group, _ in pairs).values()):
+        yield f"{counted(split, 'group')} with images to train on and images to test on"
 
 
 def copies(digests: list[str], trained: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ that holds the link leads nowhere.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +41,8 @@ class Walk:
     root: Path
     labelled: bool = True
     """False: a folder is no class."""
+    tables: Collection[str] = ()
+    """Paths of files that say something of the images: they are not met."""
     kinds: dict[str, set[str]] = field(default_factory=dict)
     """The classes of each split; of no name where the folder has none."""
     images: list[tuple[Place, str]] = field(default_factory=list)
@@ -104,9 +106,18 @@ class Walk:
             self.faults[path] = error.strerror or str(error)
             return []
 
+    def label(self, kinds: Mapping[str, str]) -> None:
+        """Gives each image its class, by its path, where folders are none."""
+        self.labelled = True
+        self.images = [(Place(place.split, kinds[path]), path) for place, path in self.images]
+        for split in self.kinds:
+            self.kinds[split] = {place.kind for place, _ in self.images if place.split == split}
+
     def _meet(self, place: Place, entry: "os.DirEntry[str]", real: str) -> None:
         ending = os.path.splitext(entry.name)[1].lower()
-        if _is_hidden(entry):
+        if entry.path in self.tables:
+            pass
+        elif _is_hidden(entry):
             self.passed[place, "hidden name"] += 1
         elif entry.is_symlink() and not os.path.exists(entry.path):
             self.faults[entry.path] = "a link to nothing that can be read"

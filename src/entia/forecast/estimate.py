@@ -17,6 +17,7 @@ from entia import config, fields
 from entia.artefacts import provenance, store
 from entia.config import Embed, Pretrain, Readout, Stage, cell_of, embedded
 from entia.fields import Config, Problem
+from entia.methods import Diet, SDiet
 from entia.planning import baselines
 from entia.probes import AdamProbe, MLPProbe
 from entia.sizes import counted, known
@@ -93,12 +94,29 @@ def logged(cell: Pretrain, rows: Sequence[Mapping[str, str]]) -> Known:
 # --- multiply-adds, in 10⁹ ----------------------------------------------------------------------------------------
 
 
+def head_bytes(cell: Pretrain, count: int) -> int:
+    """Bytes that DIET's or s-DIET's head, weights and optimiser state, holds on the device for `count` images; else 0.
+
+    DIET: 4 N K (1 + `moments`); a step holds N K more for the gradient, and logits of at most `losses.instance.CHUNK`
+    values. s-DIET: the same and 8 N for each row's last step, or, offloaded, the rows of one batch; its gradient has a
+    batch's rows alone.
+    """
+    width = cell.projector.width if cell.projector.depth else config.features(cell.encoder)
+    match cell.method:
+        case Diet(bias=bias):
+            return 4 * count * (width + bias) * (1 + config.moments(cell.optimizer))
+        case SDiet(offload=offload):
+            return 12 * cell.batch * width if offload else count * (12 * width + 8)
+        case _:
+            return 0
+
+
 def work(cell: Pretrain) -> float:
     """Those of a whole training, with DIET's head, which has a row an image; of a baseline those of one pass."""
     images, side = machines.sizes(cell.subset)
     if baselines.is_one(cell):
         return images * machines.network(cell.encoder, cell.augmentation.size or side)
-    head = config.head_bytes(cell, images) / 12e9  # its numbers: each has two moments
+    head = head_bytes(cell, images) / 12e9  # its numbers: each has two moments
     return machines.work(cell) + 3 * images * cell.epochs * cell.views * head
 
 

@@ -166,7 +166,7 @@ def cells(plan: Plan, report_id: str, data: Path, found: Calibration | None) -> 
     lines: list[str] = []
     for name in plan.cells(report_id):
         cell = plan.pretrains[name]
-        head = config.head_bytes(cell, sizes.counted(cell.subset).train or 0) / 2**20
+        head = estimate.head_bytes(cell, sizes.counted(cell.subset).train or 0) / 2**20
         what = naming.label(cell) + (f"; head and its optimiser {head:,.0f} MiB" if head >= 1 else "")
         time = f"  {duration(of.seconds(cell)):>8}" if of else ""
         lines.append(f"{'done' if faults.is_there(store.path(data, cell)) else 'to do'}{time}  {name}  {what}")

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from entia import catalogue, fields
-from entia.config import Embed, Pretrain, Readout
+from entia.config import Embed, Pretrain, Readout, is_files
 from entia.fields import Config
 from entia.planning import mistakes
 from entia.planning.columns import leaves
@@ -307,7 +307,8 @@ def readout(cell: Cell) -> Readout:
     # a folder that is pretrained on without classes has no others, unlike a published set
     bare = dataset == cell.subset.dataset and dataset not in catalogue.UNLABELLED
     images = cell.subset.images if bare else "labelled"
-    on = msgspec.structs.replace(cell.subset, dataset=dataset, fraction=1.0, balanced=True, images=images)
+    fit = cell.subset.fit if is_files(dataset) else "crop"
+    on = msgspec.structs.replace(cell.subset, dataset=dataset, fraction=1.0, balanced=True, images=images, fit=fit)
     options = cell.embed
     embed = Embed(
         pretrain=pretrain, on=on, views=options.views, epochs=options.epochs, dtype=options.dtype, std=options.std

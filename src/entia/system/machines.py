@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from entia.catalogue import FILES, NETWORKS
-from entia.config import FOLDER, Embed, Encoder, Pretrain, Readout, Stage, Subset, embedded, features
+from entia.catalogue import NETWORKS
+from entia.config import Embed, Encoder, Pretrain, Readout, Stage, Subset, embedded, features, is_files
 from entia.fields import Problem
 from entia.probes import AdamProbe, MLPProbe
 from entia.sizes import Held, Holds, counted, expected, known
@@ -102,7 +102,7 @@ def memory(stage: Stage, of: Holds = counted) -> int:
     match stage:
         case Pretrain(subset=images) | Embed(on=images):
             return 4_000 + _twice(of(images))
-        case Subset() if not stage.dataset.startswith(FOLDER) and stage.dataset not in FILES:
+        case Subset() if not is_files(stage.dataset):
             return 4_000 + _twice(of(stage))
         case Subset() | Readout():
             return 4_000
