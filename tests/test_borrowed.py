@@ -114,6 +114,10 @@ def test_a_run_ends_in_time_packs_and_is_drawn_in_a_fresh_clone(tmp_path):
     assert commit_of(folder) in page and "weights not here" in page and f"{done} cells taken up" in told
     assert (home / f"reports/{SCALE}/figures/MV-F2a.png").read_bytes().startswith(b"\x89PNG")
     assert f"{SCALE} scale" in (home / f"reports/{SCALE}/tables/MV-T1.md").read_text()
+    run(home, "entia", "record", "--scale", SCALE)
+    origin = (home / f"recorded/{SCALE}/README.md").read_text()
+    assert f"{done} of {cells} pretraining runs at {SCALE} scale" in origin and commit_of(folder) in origin
+    assert (home / f"recorded/{SCALE}/figures/MV-F2a.png").exists()
 
 
 def test_a_run_makes_what_snakemake_makes(made, tmp_path):

@@ -76,6 +76,8 @@ def index(arguments: argparse.Namespace) -> None:
 def record_(arguments: argparse.Namespace) -> None:
     """Copies what a run drew to where git keeps it, with the commit, machine and versions."""
     found = plan.load(PARAMS, arguments.scale)
+    if adopted.origins(found):  # which are drawn as far as they came
+        found = adopted.drawable(found, DATA)
     origin = record.origin(found, DATA)
     record.speed()
     target = record.record(found, origin, files.html(found, record.FOLDER / found.scale, origin))

@@ -23,17 +23,20 @@ def origin(plan: Plan, data: Path) -> str:
 
     Raises `Problem` where a readout is not of today's config and code: then no commit stands for what was drawn.
     """
-    made = adopted.to_make(plan, data)
-    stale = [name for name, readout in made.readouts.items() if not current.is_current(data, readout)]
+    shown = {row.readout: plan.readouts[row.readout] for report_id in plan.reports for row in plan.drawn(report_id)}
+    made = adopted.to_make(plan, data).readouts.keys()
+    stale = [name for name, readout in shown.items() if name in made and not current.is_current(data, readout)]
     if stale:
         are = "are" if len(stale) > 1 else "is"
         raise Problem(f"{mistakes.some(stale, 1)} {are} not current; `make`, then record what it draws")
-    heads = [store.read_head(store.path(data, readout)) for readout in plan.readouts.values()]
+    heads = [store.read_head(store.path(data, readout)) for readout in shown.values()]
+    cells, of = len({readout.embed.pretrain for readout in shown.values()}), len(plan.pretrains)
+    count = f"{cells} of {of}" if cells < of else f"{of}"
     machines = sorted({head["machine"] for head in heads})
     versions = sorted({_versions(head["versions"]) for head in heads})
     whole = adopted.Origin(*home.commit(Path("params.yaml")), machine=provenance.machine(), code="0" * 12)
     said = [
-        f"Drawn from {adopted.described(whole)}: {len(plan.pretrains)} pretraining runs at {plan.scale} scale",
+        f"Drawn from {adopted.described(whole)}: {count} pretraining runs at {plan.scale} scale",
         f"made on {' and '.join(machines)}" if machines else "",
         f"with {'; or '.join(versions)}" if versions else "",
         adopted.note(plan, data).rstrip("."),
