@@ -141,6 +141,31 @@ def test_an_axis_of_minutes_is_the_machines_that_trained_most_cells():
         results.on_one_machine(every)
 
 
+@pytest.mark.parametrize(
+    ("machine", "logged", "said"),
+    [
+        ("AMD EPYC, no GPU", True, "processor minutes of"),
+        ("AMD EPYC, no GPU", False, "minutes of"),
+        ("H200", True, "minutes of"),
+        ("H200, shared by 2", True, "minutes of"),
+    ],
+)
+def test_time_is_the_processors_where_it_alone_trains_and_other_work_slows_the_clock(machine, logged, said):
+    rows = arms().assign(machines=machine)
+    worked = rows["minutes"] / 2
+    slowed = rows.assign(minutes=rows["minutes"] * np.where(rows["seed"] == 0, 1, 7), cpu_minutes=worked)
+    if not logged:  # by a run of before it was
+        slowed.loc[slowed.index[0], "cpu_minutes"] = np.nan
+    truth = rows.assign(minutes=worked) if said.startswith("processor") else slowed
+    columns = ["minutes", "sd", "× sooner than baseline"]
+    table = tables.time_to_target(slowed, KNOWN)
+    expected = tables.time_to_target(truth.drop(columns="cpu_minutes", errors="ignore"), KNOWN)
+    pd.testing.assert_frame_equal(table[columns], expected[columns])
+    assert results.timed(slowed)[1].startswith(said)
+    kept = results.on_one_machine(slowed)[0]
+    assert kept["minutes"].tolist() == truth["minutes"].tolist()
+
+
 # --- choices ------------------------------------------------------------------------------------------------------------
 
 

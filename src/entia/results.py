@@ -214,28 +214,44 @@ def several(rows: pd.DataFrame) -> str:
     return f"cells were trained on {len(found)} machines ({'; '.join(found)})" if len(found) > 1 else ""
 
 
+def clock(rows: pd.DataFrame) -> str:
+    """The column of training time: the processor's own of cells that none but processors trained, else the clock's.
+
+    Other work beside a cell slows the clock and not the processor; a GPU's time is no processor's.
+    """
+    are_logged = "cpu_minutes" in rows and bool(rows["cpu_minutes"].notna().all())
+    return "cpu_minutes" if are_logged and all("no GPU" in name for name in machines(rows)) else "minutes"
+
+
+CLOCKS = {"cpu_minutes": "processor minutes", "minutes": "minutes"}
+
+
 def timed(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The rows, without a minute where those are of several machines, and what is to be said of their minutes."""
     if said := several(rows):
         return rows.assign(minutes=np.nan), f"no minutes: {said}, whose times cannot be compared"
-    return rows, f"minutes of training steps alone (no readouts, no saving), all on {machines(rows)[0]}"
+    of = clock(rows)
+    said = f"{CLOCKS[of]} of training steps alone (no readouts, no saving), all on {machines(rows)[0]}"
+    return rows.assign(minutes=rows[of]), said
 
 
 def on_one_machine(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows of the machine that trained the most cells, and its name; with how many of them, where it is not all.
+    """The rows of the machine that trained the most cells, by its clock, and its name.
+
+    With how many of them, where it is not all.
 
     Raises `Problem` where every cell was begun on one machine and ended on another.
     """
     found = machines(rows)
     if len(found) == 1:
-        return rows, found[0]
+        return rows.assign(minutes=rows[clock(rows)]), found[0]
     cells = rows.sort_values("epoch").groupby("cell")["machines"].last()  # along its epochs a cell gathers names
     counts = cells[cells.isin(found)].value_counts()
     if counts.empty:
         raise Problem(f"every cell was trained on several machines in turn: {'; '.join(found)}")
     name = min(counts[counts == counts.max()].index)
     kept = rows[rows["cell"].isin(cells[cells == name].index)]
-    return kept, f"{name} alone ({counts[name]} of {len(cells)} cells)"
+    return kept.assign(minutes=kept[clock(kept)]), f"{name} alone ({counts[name]} of {len(cells)} cells)"
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def finding(comparisons: Sequence[Comparison], used: Sequence[pd.DataFrame], not
     if "choice" in rows:
         said += [str(text) for text in rows["choice"].dropna().unique()]
     ends = results.last(rows).drop_duplicates("cell")
-    minutes = float(ends[clock(ends)].sum()) / max(ends["seed"].nunique(), 1) if len(ends) else 0.0
+    minutes = float(ends[results.clock(ends)].sum()) / max(ends["seed"].nunique(), 1) if len(ends) else 0.0
     cells = tuple(sorted(set(rows["cell"].astype(str))))
     return Finding(tuple(comparisons), cells, data(rows), "; ".join(said), minutes=minutes)
 
@@ -217,11 +217,6 @@ def finding(comparisons: Sequence[Comparison], used: Sequence[pd.DataFrame], not
 def named(comparisons: Mapping[str, Estimate]) -> tuple[Comparison, ...]:
     """Comparisons by name."""
     return tuple(Comparison(name, estimate) for name, estimate in comparisons.items())
-
-
-def clock(rows: pd.DataFrame) -> str:
-    """The column of training time: the processor's where it was logged, which other work beside it does not slow."""
-    return "cpu_minutes" if "cpu_minutes" in rows and rows["cpu_minutes"].notna().all() else "minutes"
 
 
 def data(rows: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from entia import results
-from entia.claims.arms import Term, Where, arm, clock, compared, difference, held, in_common, least, most, of
+from entia.claims.arms import Term, Where, arm, compared, difference, held, in_common, least, most, of
 from entia.claims.curves import ahead, bounded, ratio, times
 from entia.claims.intervals import Missing
 from entia.claims.judging import (
@@ -157,7 +157,7 @@ def _speed_up(study: Study) -> Finding:
     ends = results.last(baseline).set_index("seed")
     if (ends["accuracy"] <= ends["chance"]).any():
         raise Missing("a run of the baseline ended at chance: there is no time to reach it")
-    axis = clock(pd.concat([recipe, baseline]))
+    axis = results.clock(pd.concat([recipe, baseline]))
     slow, fast = (times(rows, ends["accuracy"].to_dict(), axis) for rows in (baseline, recipe))
     estimate = ratio([[(1.0, baseline, slow), (-1.0, recipe, fast)]])
     found = held(study, one(estimate), [baseline, recipe], [_CLOCKS[axis]])

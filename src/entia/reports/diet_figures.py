@@ -177,7 +177,7 @@ def batch(rows: pd.DataFrame) -> Figure:
     rows = results.unique(rows)
     clocked, machine = results.on_one_machine(rows)
     online = "probe_accuracy" in rows and bool(rows["probe_accuracy"].notna().all())
-    found = _by_batch(rows, "probe_accuracy" if online else "accuracy")
+    found = _by_batch(rows.assign(minutes=clocked["minutes"]), "probe_accuracy" if online else "accuracy")
     parts = list(plots.parts(found, ["subset.dataset"]))
     figure, panels = plots.panels(2, len(parts), width=5.6)
     styles = {"last": "-", "overall": "--", "early": ":"}

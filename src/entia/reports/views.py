@@ -208,7 +208,8 @@ def _alike(rows: pd.DataFrame) -> str:
 def _minutes(rows: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
     """The rows that an axis of minutes can hold, those of one machine, and its label and title."""
     kept, machine = results.on_one_machine(rows)
-    return kept, f"minutes of training alone\n{plots.wrapped(f'on {machine}', 60)}", "equal training time"
+    label = f"{results.CLOCKS[results.clock(kept)]} of training alone\n{plots.wrapped(f'on {machine}', 60)}"
+    return kept, label, "equal training time"
 
 
 def _view_images(rows: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
