@@ -194,6 +194,7 @@ def test_rho_is_spearmans_over_all_epochs_and_counts_the_runs_without_an_interva
     expected = scipy.stats.spearmanr(rows["loss"], rows["accuracy"]).statistic
     assert diet_figures._rho_text(rows, "loss") == f"ρ = {expected:.2f}, 5 runs".replace("-", "−")
     assert diet_figures._rho_text(scattered(0, noise=0), "loss") == "ρ = −1.00, 1 run"
+    assert diet_figures._rho_text(scattered(0, noise=0)[:1], "loss") == "1 run"
 
 
 def test_levels_of_smoothing_are_comparable_once_the_floor_is_subtracted():

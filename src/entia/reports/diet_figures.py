@@ -61,10 +61,10 @@ def above_floor(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rho_text(rows: pd.DataFrame, column: str) -> str:
-    """Spearman's ρ of a column and accuracy over all saved epochs of all runs, and the number of runs."""
-    count = rows["cell"].nunique()
-    text = f"ρ = {spearman(rows[column], rows['accuracy']):.2f}, {count} run{'s' * (count != 1)}"
-    return text.replace("-", "−")
+    """Spearman's ρ of a column and accuracy over all saved epochs of all runs, where there is one; how many runs."""
+    count, rho = rows["cell"].nunique(), spearman(rows[column], rows["accuracy"])
+    runs = f"{count} run{'s' * (count != 1)}"
+    return f"ρ = {rho:.2f}, {runs}".replace("-", "−") if math.isfinite(rho) else runs
 
 
 def _scatter(axes: Axes, rows: pd.DataFrame, column: str, shade: dict[float, tuple[float, ...]]) -> None:
