@@ -44,10 +44,9 @@ def _say_whose() -> None:
     """Says so where this is another checkout's entia than the working folder's: its code is not what Snakemake runs."""
     local = Path("src/entia")
     if local.is_dir() and not local.samefile(provenance.HERE):
-        print(
+        streams.say(
             f"entia: this is the code of {provenance.HERE}, not of {local.absolute()}; to call that one: "
-            f"PYTHONPATH=src {sys.executable} -P -m entia.cli ...",
-            file=sys.stderr,
+            f"PYTHONPATH=src {sys.executable} -P -m entia.cli ..."
         )
 
 

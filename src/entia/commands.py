@@ -17,7 +17,7 @@ from entia.fields import Problem
 from entia.forecast import cluster, overview
 from entia.reports import files, record
 from entia.stages import DATA
-from entia.system import faults, home
+from entia.system import faults, home, streams
 
 PARAMS = Path("params.yaml")
 CALIBRATION = DATA / "calibration.json"
@@ -110,7 +110,7 @@ def plan_(arguments: argparse.Namespace) -> None:
     """Prints what is asked for, what is done, and what that leaves to do."""
     found = plan.load(PARAMS, arguments.scale)
     for notice in found.notices:
-        print(f"entia: {PARAMS}: {notice}", file=sys.stderr)
+        streams.say(f"entia: {PARAMS}: {notice}")
     calibration, about = overview.calibration(CALIBRATION, arguments.calibration)
     unknown = [subset for subset in found.subsets.values() if sizes.counted(subset).train is None]
     if calibration and unknown:
@@ -137,7 +137,7 @@ def calibrate_(arguments: argparse.Namespace) -> None:
 
     found = plan.load(PARAMS, arguments.scale)
     places = arguments.at_once or cluster.places(found)
-    print(f"{places} processes measure for about {arguments.seconds} s:", file=sys.stderr, flush=True)
+    streams.say(f"{places} processes measure for about {arguments.seconds} s:")
     measured = calibrate.calibrate(PARAMS, found, places, arguments.seconds)
     store.write_text(CALIBRATION, msgspec.json.format(msgspec.json.encode(measured)).decode() + "\n")
     print(f"{CALIBRATION}: {measured.machine}, {len(measured.known)} cells tried; `entia plan` shows times now")

@@ -10,7 +10,6 @@ somebody presses Ctrl-C or kills it, is left as `stages` leaves it: nothing, or 
 import functools
 import math
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import wait
@@ -28,7 +27,7 @@ from entia.planning import baselines
 from entia.running import crew
 from entia.running.crew import Job, Worker
 from entia.running.pace import Pace
-from entia.system import machines
+from entia.system import machines, streams
 
 GRACE = 10.0
 """Seconds before the end in which a cell that is still training may end and save its epoch; a tenth of a short run."""
@@ -178,7 +177,7 @@ class Study:
             parts.append(f"{training} training")
         if math.isfinite(self.end):
             parts.append(f"{overview.duration(max(0, self.end - self.told))} left")
-        print(f"[{overview.duration(self.told - self.begin):>6}] " + "; ".join(parts), file=sys.stderr, flush=True)
+        streams.say(f"[{overview.duration(self.told - self.begin):>6}] " + "; ".join(parts))
 
 
 def run(plan: Plan, data: Path, wanted: Wanted) -> int:
@@ -198,9 +197,7 @@ def run(plan: Plan, data: Path, wanted: Wanted) -> int:
             _heed(study, workers)
     except KeyboardInterrupt:
         interrupted = True
-        print(
-            "Saving half-trained runs, then packing. Ctrl-C once more ends without that.", file=sys.stderr, flush=True
-        )
+        streams.say("Saving half-trained runs, then packing. Ctrl-C once more ends without that.")
     finally:
         crew.dismiss(workers, max(0.0, min(GRACE, study.end - time.time())), data)
     study.made_at_last(worker.job for worker in workers)
@@ -267,4 +264,4 @@ def _conclude(study: Study, wanted: Wanted, count: int) -> None:
         if count
         else f"{wanted.archive}: no readout is made yet, so there is nothing to carry home; the same command goes on"
     )
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    streams.say("\n".join(lines))

@@ -9,7 +9,6 @@ stopped for so long and goes on then works beside its successor: both write the 
 import contextlib
 import fcntl
 import functools
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import BinaryIO
 
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
-from entia.system import faults
+from entia.system import faults, streams
 
 LEASE = 300
 """Seconds. The touches come every third of it, so two may be late."""
@@ -87,11 +86,9 @@ def _has_locks(folder: Path) -> bool:
         except OSError as error:
             if error.errno not in faults.NO_LOCKS:
                 raise
-            print(
+            streams.say(
                 f"{folder}: the file system has no locks ({error.strerror}). A file beside stands for each; if its "
-                f"process is killed on another machine, the next one there waits {LEASE // 60} minutes.",
-                file=sys.stderr,
-                flush=True,
+                f"process is killed on another machine, the next one there waits {LEASE // 60} minutes."
             )
             return False
     return True
