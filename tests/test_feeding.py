@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_config import cell
 from test_store import HEAD
+from torch._subclasses import FakeTensorMode
 
 from entia import feeding, stages
 from entia.artefacts import store
@@ -97,6 +98,28 @@ def test_the_next_batch_is_fetched_while_the_last_is_at_work():
     for number, _ in enumerate(feeding.batches(of, torch.arange(96), 32, Processes().share)):
         assert all(fetch.wait(60) for fetch in begun[: number + 2])
     assert next(waiting, None) is None
+
+
+def test_images_on_the_host_are_pinned_there_and_copied_to_the_device(monkeypatch):
+    taken: list[int] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda pixels: taken.append(len(pixels)) or pixels)
+    with FakeTensorMode():  # a GPU is named where none is
+        of = Data(torch.zeros(96, 1, 2, 2, dtype=torch.uint8), torch.arange(96, device="cuda"))
+        found = [*feeding.batches(of, torch.arange(96), 40, Processes().share)]
+    assert taken == [40, 40, 16]
+    assert [(rows.device.type, pixels.device.type, len(pixels)) for rows, pixels in found] == [
+        ("cuda", "cuda", count) for count in taken
+    ]
+
+
+def test_where_images_lie_is_told_once_before_any_is_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    subset = Subset(dataset="optdigits", limit=120, validation=0.2)
+    stages.subset(subset)
+    asked: list[int] = []
+    monkeypatch.setattr(feeding, "is_resident", lambda size, device: not asked.append(size))
+    (train, test), _ = stages._data(cell(subset=subset), torch.device("cpu"))
+    assert asked == [train.pixels.nbytes] and len(test.pixels)
 
 
 def test_a_cell_of_images_in_a_file_ends_with_the_bytes_of_one_in_memory(tmp_path, monkeypatch):

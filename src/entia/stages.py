@@ -202,21 +202,23 @@ def _train(stage: Pretrain, rank: int = 0, count: int = 1) -> None:
 
 def _data(stage: Pretrain, device: "torch.device") -> "tuple[tuple[feeding.Data, feeding.Data], dict[str, Any]]":
     """The training and the test images of a cell, where they are trained on, and what their subset says of itself."""
+    import torch
+
+    from entia import feeding
+
     arrays, head = check.open_whole(DATA, stage.subset)
-    return (_images(arrays, "train", device), _images(arrays, "test", device)), head
+    # asked once: what is then copied to the device leaves less room there
+    place = device if feeding.is_resident(arrays["train/pixels"].nbytes, device) else torch.device("cpu")
+    return (_images(arrays, "train", place, device), _images(arrays, "test", place, device)), head
 
 
-def _images(arrays: "store.Arrays", part: str, device: "torch.device") -> "feeding.Data":
+def _images(arrays: "store.Arrays", part: str, place: "torch.device", device: "torch.device") -> "feeding.Data":
+    """A part's images at `place`, and what goes with them on the device that trains."""
     from entia import feeding
 
     pixels, index, label = (arrays[f"{part}/{name}"] for name in ("pixels", "index", "label"))
-    is_resident = feeding.is_resident(arrays["train/pixels"].nbytes, device)
-    return feeding.Data(
-        _tensor(pixels).to(device if is_resident else "cpu"),
-        _tensor(index).to(device),
-        _tensor(label).to(device),
-        None if is_resident and device.type == "cuda" else feeding.ahead(pixels),
-    )
+    ahead = feeding.ahead(pixels) if place.type == "cpu" else None
+    return feeding.Data(_tensor(pixels).to(place), _tensor(index).to(device), _tensor(label).to(device), ahead)
 
 
 def _tensor(array: Any) -> "torch.Tensor":
