@@ -71,9 +71,7 @@ class InFile(torch.utils.data.Dataset[torch.Tensor]):
 
 def mapped(source: Path, asks: bool) -> Data:
     with h5py.File(source, locking=False) as file:
-        held = file[PLACE]
-        place, shape = held.id.get_offset(), held.shape  # pyright: ignore[reportAttributeAccessIssue]
-    pixels = np.memmap(source, np.uint8, "r", place, shape)
+        pixels = store._held(source, file[PLACE])  # pyright: ignore[reportArgumentType]
     return Data(
         stages._tensor(pixels), torch.arange(len(pixels)), ahead=feeding.ahead(pixels) if asks else lambda rows: None
     )
@@ -170,6 +168,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    store.MAPPED = 1  # few images too
     if sys.argv[1:2] == ["--child"]:
         child(sys.argv[2], Path(sys.argv[3]))
     else:

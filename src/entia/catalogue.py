@@ -197,14 +197,9 @@ IMAGENET1K = DataSet(
     files={"imagenet": None},
     archive=(ILSVRC, ""),
 )  # fmt: skip
-IMAGENET100 = DataSet(
-    train=126_689, test=5_000, classes=100, channels=3, side=224,
-    version="ILSVRC 2012, the 100 classes of CMC (1906.05849)",
-    source="https://www.image-net.org/challenges/LSVRC/2012/2012-downloads.php",
-    licence="research and teaching that is not commercial; one agrees before fetching", accessed="2026-11-29",
-    files={"imagenet": None},
-    archive=(ILSVRC, ""),
-)  # fmt: skip
+IMAGENET100 = IMAGENET1K._replace(
+    train=126_689, test=5_000, classes=100, version="ILSVRC 2012, the 100 classes of CMC (1906.05849)"
+)
 INATURALIST = DataSet(
     train=500_000, test=100_000, classes=10_000, channels=3, side=224,
     version="2021, mini",

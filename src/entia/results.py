@@ -226,13 +226,16 @@ def clock(rows: pd.DataFrame) -> str:
 CLOCKS = {"cpu_minutes": "processor minutes", "minutes": "minutes"}
 
 
+def _by_its_clock(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(minutes=rows[clock(rows)])
+
+
 def timed(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The rows, without a minute where those are of several machines, and what is to be said of their minutes."""
     if said := several(rows):
         return rows.assign(minutes=np.nan), f"no minutes: {said}, whose times cannot be compared"
-    of = clock(rows)
-    said = f"{CLOCKS[of]} of training steps alone (no readouts, no saving), all on {machines(rows)[0]}"
-    return rows.assign(minutes=rows[of]), said
+    said = f"{CLOCKS[clock(rows)]} of training steps alone (no readouts, no saving), all on {machines(rows)[0]}"
+    return _by_its_clock(rows), said
 
 
 def on_one_machine(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -244,14 +247,14 @@ def on_one_machine(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """
     found = machines(rows)
     if len(found) == 1:
-        return rows.assign(minutes=rows[clock(rows)]), found[0]
+        return _by_its_clock(rows), found[0]
     cells = rows.sort_values("epoch").groupby("cell")["machines"].last()  # along its epochs a cell gathers names
     counts = cells[cells.isin(found)].value_counts()
     if counts.empty:
         raise Problem(f"every cell was trained on several machines in turn: {'; '.join(found)}")
     name = min(counts[counts == counts.max()].index)
     kept = rows[rows["cell"].isin(cells[cells == name].index)]
-    return kept.assign(minutes=kept[clock(kept)]), f"{name} alone ({counts[name]} of {len(cells)} cells)"
+    return _by_its_clock(kept), f"{name} alone ({counts[name]} of {len(cells)} cells)"
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

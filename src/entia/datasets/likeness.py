@@ -9,6 +9,7 @@ from PIL import Image
 
 from entia.config import FOLDER, Subset
 from entia.datasets.images import Parts
+from entia.datasets.walking import counted
 
 SIDE = 16
 SAME = 4.0
@@ -28,7 +29,8 @@ def notice(subset: Subset, parts: Parts) -> str:
     if not subset.dataset.startswith(FOLDER):
         return ""
     again = seen_again(*(part.pixels for part in (parts.test, parts.train, parts.validation)))
-    return f"{again:,} images to test on look like one to train on: docs/data.md, Copies" if again else ""
+    looks = "looks" if again == 1 else "look"
+    return f"{counted(again, 'image')} to test on {looks} like one to train on: docs/data.md, Copies" if again else ""
 
 
 def seen_again(test: Pixels, *others: Pixels) -> int:
